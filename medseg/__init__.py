@@ -1,0 +1,19 @@
+"""medseg: medical-image segmentation on MONAI, from slices to contours at the right place.
+
+Importing this package loads nothing heavy; the parts load when they are named:
+
+- ``medseg.data``: manifests, readers, splits, the phantom, the store of prepared scans
+- ``medseg.transforms``: slices to volumes, preprocessing, augmentation, the way back
+- ``medseg.models``, ``medseg.losses``, ``medseg.metrics``: networks and what judges them
+- ``medseg.engine``: training, inference, checkpoints, tracking
+- ``medseg.stages``: prepare, train, predict, evaluate
+"""
+
+from medseg.errors import MedsegError
+from medseg.geometry import Grid
+from medseg.labels import LabelSet, Organ
+from medseg.scan import Scan
+
+__version__ = "0.1.0"
+
+__all__ = ["Grid", "LabelSet", "MedsegError", "Organ", "Scan", "__version__"]
