@@ -20,7 +20,7 @@ from medseg import __version__
 from medseg.cli import options
 from medseg.cli.lazy import Entry, LazyGroup
 from medseg.cli.options import State
-from medseg.errors import MedsegError, Problem, shown
+from medseg.errors import MedsegError, Problem, Stopped, shown
 
 __all__ = ["cli", "main"]
 
@@ -56,14 +56,15 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The words after ``medseg``; None takes those of the process.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    state, received = State(), _interrupt_on_termination()
+    state = State()
+    _stop_on_termination()
     try:
         result = cli.main(args, prog_name="medseg", standalone_mode=False, obj=state)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
-    except click.Abort:
-        return 128 + (received[-1] if received else signal.SIGINT)
+    except click.Abort as abort:
+        return getattr(abort.__cause__, "exit_code", 128 + signal.SIGINT)
     except Exception as error:
         if state.verbosity >= 2:
             traceback.print_exc()
@@ -97,14 +98,11 @@ def _usage(error: click.ClickException) -> Problem:
     return Problem("E-USAGE", command, found, fix=f"see {command} --help")
 
 
-def _interrupt_on_termination() -> list[int]:
-    """Treat SIGTERM as Ctrl-C, so that what Ctrl-C saves is saved; return the signals received."""
-    received: list[int] = []
+def _stop_on_termination() -> None:
+    """Treat SIGTERM as Ctrl-C is treated, so that what the one saves the other saves too."""
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(number)
 
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
-    return received
+        signal.signal(signal.SIGTERM, stop)

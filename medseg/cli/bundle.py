@@ -8,6 +8,7 @@ from medseg import resources
 from medseg.cli import options
 from medseg.cli.lazy import LazyGroup
 from medseg.cli.options import State
+from medseg.errors import Problem, UsageError
 
 
 @click.group(cls=LazyGroup)
@@ -33,7 +34,12 @@ def list_bundles(state: State) -> None:
 def _described(name: str) -> dict[str, str]:
     """Return what a list tells of a bundle: its name, title, version and folder."""
     folder = resources.shipped("bundles", name)
-    metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    file = folder / "configs" / "metadata.json"
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        found = f"cannot be read: {error}"
+        raise UsageError(Problem("E-METADATA", str(file), found, "a JSON object")) from error
     return {
         "name": name,
         "title": str(metadata.get("name", "")),
