@@ -1,0 +1,95 @@
+"""What each epoch of a training tells, in numbers."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ignite.engine import Engine, Events
+
+
+class Log(Protocol):
+    """Where the numbers of an epoch go, such as a `medseg.engine.tracking.Tracker`."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Keep metrics of an epoch."""
+
+    def flush(self) -> None:
+        """Send what was kept."""
+
+
+class TrackingHandler:
+    """Send what each epoch tells to a log, and keep it in `history`, one row an epoch.
+
+    Attach it last: metrics are sent when the trainer has completed an epoch, after a validation
+    that hangs on the same event. A row holds ``epoch``, ``train/loss`` (mean over iterations),
+    ``train/lr``, ``train/seconds`` (without validation), ``train/slices_per_s`` and, in epochs
+    that were validated, the evaluator's metrics.
+
+    Args:
+        log: Where the numbers go.
+        organs: Names of the organs, in any order.
+        evaluator: MONAI's evaluator that validates the training, None without validation.
+        names: For each metric of the evaluator that is wanted, how the run calls it; by default
+            ``val_dice_<organ>`` becomes ``val/dice/<organ>``, and the mean likewise.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        organs: Sequence[str],
+        evaluator: Engine | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        every = (*organs, "mean")
+        self.names = dict(names or {f"val_dice_{name}": f"val/dice/{name}" for name in every})
+        self.history: list[dict[str, float]] = []
+        self._log = log
+        self._evaluator = evaluator
+        self._row: dict[str, float] = {}
+        self._loss: Any = 0.0
+        self._iterations = self._slices = 0
+        self._began_s = self._ended_s = 0.0
+
+    def attach(self, trainer: Engine) -> None:
+        """Listen to a MONAI trainer, and to the evaluator that validates it."""
+        trainer.add_event_handler(Events.EPOCH_STARTED, self._start)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iterate)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+        if self._evaluator is not None:
+            self._evaluator.add_event_handler(Events.COMPLETED, self._validate)
+
+    def _start(self, trainer: Engine) -> None:
+        # Read now: a schedule may change the rate when the epoch is completed.
+        rates = [group["lr"] for group in trainer.optimizer.param_groups]
+        several = len(set(rates)) > 1
+        self._row = {"epoch": trainer.state.epoch}
+        self._row |= {f"train/lr{f'/{n}' if several else ''}": r for n, r in enumerate(rates)}
+        self._loss, self._iterations, self._slices = 0.0, 0, 0
+        self._began_s = self._ended_s = time.perf_counter()
+
+    def _iterate(self, trainer: Engine) -> None:
+        output = trainer.state.output
+        # With MONAI's decollation the output is a list, one dictionary a slice.
+        listed = isinstance(output, list)
+        loss = (output[0] if listed else output)["loss"]
+        # Summed where it lies: to read a number off the device is to wait for the device.
+        self._loss = self._loss + (loss.detach().float() if hasattr(loss, "detach") else loss)
+        self._iterations += 1
+        self._slices += len(output if listed else output["image"])
+        self._ended_s = time.perf_counter()
+
+    def _validate(self, evaluator: Engine) -> None:
+        found = evaluator.state.metrics
+        self._row |= {new: float(found[old]) for old, new in self.names.items() if old in found}
+
+    def _finish(self, trainer: Engine) -> None:
+        seconds = self._ended_s - self._began_s
+        if self._iterations:
+            self._row["train/loss"] = float(self._loss) / self._iterations
+            self._row["train/seconds"] = seconds
+            self._row["train/slices_per_s"] = self._slices / max(seconds, 1e-9)
+        self.history.append(self._row)
+        sent = {key: value for key, value in self._row.items() if key != "epoch"}
+        self._log.log_metrics(sent, step=trainer.state.epoch)
+        self._log.flush()
