@@ -11,6 +11,8 @@
     ├── PartialError      6  some cases failed, the others are written
     └── DivergedError     7  training produced non-finite numbers
 
+`Stopped` (130, 143) is no error: a signal asked, and the work is saved.
+
 An error carries one or more `Problem` rows, so that all faults of an input are told in one pass.
 """
 
@@ -38,12 +40,14 @@ class Problem:
 
     def __str__(self) -> str:
         expected = f" (expected {self.expected})" if self.expected else ""
-        fix = f" Fix: {self.fix}." if self.fix else ""
-        return f"{self.level}[{self.code}]: {self.subject}: {self.found}{expected}.{fix}"
+        fix = f" Fix: {self.fix}{'' if self.fix.endswith('?') else '.'}" if self.fix else ""
+        return _printable(
+            f"{self.level}[{self.code}]: {self.subject}: {self.found}{expected}.{fix}"
+        )
 
     def as_dict(self) -> dict[str, str]:
         """Return the fields by name, for ``--json`` and report files."""
-        return asdict(self)
+        return {name: _printable(value) for name, value in asdict(self).items()}
 
 
 class MedsegError(Exception):
@@ -99,8 +103,25 @@ class DivergedError(MedsegError):
     exit_code = 7
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked the work to stop, and what there was to save is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number
+
+
 def shown(problems: Iterable[Problem]) -> str:
     """Return the first 50 problems, a line each, and the count of those left out."""
     rows = [str(problem) for problem in problems]
     more = [f"… and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
     return "\n".join(rows[:SHOWN] + more)
+
+
+def _printable(text: str) -> str:
+    """Return `text` on one line, with what no terminal or file can take written as an escape.
+
+    File names may hold bytes that are no text, line feeds and control characters.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

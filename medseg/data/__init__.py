@@ -1,1 +1,56 @@
-"""TBD."""
+"""Data sets: manifests, readers, checks, splits by patient, the phantom, the store of slices.
+
+A *manifest* states the facts of a published data set, a *reader* turns its folder into scans, a
+*split* parts their patients into groups. The names below load their module on first use: reading a
+folder of slices imports neither torch nor MONAI.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medseg.data.check import Findings, Summary, inspect, summarise
+    from medseg.data.hashes import scan_hash, slice_hashes
+    from medseg.data.manifest import Manifest, read_manifest
+    from medseg.data.splits import Fold, Splits, make_splits, read_splits
+    from medseg.data.uwmgi import read_scan_folder, read_scans
+
+_HOME = {
+    "Findings": "check",
+    "Fold": "splits",
+    "Manifest": "manifest",
+    "Splits": "splits",
+    "Summary": "check",
+    "inspect": "check",
+    "make_splits": "splits",
+    "read_manifest": "manifest",
+    "read_scan_folder": "uwmgi",
+    "read_scans": "uwmgi",
+    "read_splits": "splits",
+    "scan_hash": "hashes",
+    "slice_hashes": "hashes",
+    "summarise": "check",
+}
+
+__all__ = [
+    "Findings",
+    "Fold",
+    "Manifest",
+    "Splits",
+    "Summary",
+    "inspect",
+    "make_splits",
+    "read_manifest",
+    "read_scan_folder",
+    "read_scans",
+    "read_splits",
+    "scan_hash",
+    "slice_hashes",
+    "summarise",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
