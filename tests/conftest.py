@@ -4,6 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from medseg.data.phantom import write_phantom
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """The folder of the source tree."""
+    return Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="session")
 def shared_data():
@@ -12,3 +20,14 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("real samples are not beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_phantom(tmp_path_factory):
+    """The root of three patients on two days in Kaggle's layout: dolls of 16 or 20 slices.
+
+    Read it, do not change it: all tests of a session share it.
+    """
+    return write_phantom(
+        tmp_path_factory.mktemp("phantom") / "uwmgi", patients=3, days=2, tiny=True
+    )

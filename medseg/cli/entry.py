@@ -1,0 +1,107 @@
+"""Where the command line begins and where every command ends.
+
+A `MedsegError` becomes one line a problem on stderr, or a JSON object with the key ``problems`` on
+stdout, and its exit code. Nothing heavy is imported here: a command imports what it needs when it
+runs, so that help is there at once.
+"""
+
+import json
+import logging
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import ClassVar
+
+import click
+
+from medseg import __version__
+from medseg.cli import options
+from medseg.cli.lazy import Entry, LazyGroup
+from medseg.cli.options import State
+from medseg.errors import MedsegError, Problem, Stopped, shown
+
+_ADVICE = "run it again as 'medseg -vv …' for the traceback, and report it"
+
+
+class _Medseg(LazyGroup):
+    entries: ClassVar[Mapping[str, Entry]] = {
+        "run": Entry("medseg.cli.run:run", "Prepare, train, evaluate and predict, in one go."),
+        "data": Entry("medseg.cli.data:data", "Make, check, prepare, split and describe data."),
+        "predict": Entry("medseg.cli.predict:predict", "Segment scans with a trained model."),
+        "evaluate": Entry("medseg.cli.evaluate:evaluate", "Compare predictions with a reference."),
+        "bundle": Entry("medseg.cli.bundle:bundle", "List, check and begin bundles."),
+        "ui": Entry("medseg.cli.ui:ui", "Browse the runs in MLflow."),
+        "doctor": Entry("medseg.cli.doctor:doctor", "Tell versions, devices, memory and disk."),
+    }
+
+
+@click.group(cls=_Medseg, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="medseg")
+@options.verbosity
+def cli() -> None:
+    """Segment medical images: slices in, contours at the right place out."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, else what went wrong.
+
+    2 usage or configuration, 3 input data, 4 resources, 5 refused for safety, 6 partial,
+    7 diverged, 130 interrupted, 143 terminated, 1 a fault of medseg itself.
+
+    Args:
+        args: The words after ``medseg``; None takes those of the process.
+    """
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    state = State()
+    _stop_on_termination()
+    try:
+        result = cli.main(args, prog_name="medseg", standalone_mode=False, obj=state)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.Abort as abort:
+        return getattr(abort.__cause__, "exit_code", 128 + signal.SIGINT)
+    except Exception as error:
+        if state.verbosity >= 2:
+            traceback.print_exc()
+        # A usage error may be met before the option is.
+        return _told(error, as_json=state.json or "--json" in (sys.argv if args is None else args))
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception, *, as_json: bool) -> int:
+    """Print an error as one line a problem, or as JSON, and return its exit code."""
+    match error:
+        case MedsegError():
+            problems, code = error.problems, error.exit_code
+        case click.ClickException():
+            problems, code = (_usage(error),), error.exit_code
+        case _:
+            found = " ".join(f"{type(error).__name__}: {error}".split())
+            problems, code = (Problem("E-FAULT", "medseg", found, fix=_ADVICE),), 1
+    if as_json:
+        click.echo(json.dumps({"problems": [problem.as_dict() for problem in problems]}))
+    else:
+        click.echo(shown(problems), err=True)
+    return code
+
+
+def _usage(error: click.ClickException) -> Problem:
+    """Return click's complaint as a problem that names the command and its help."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "medseg"
+    found = " ".join(error.format_message().split()).rstrip(".?")
+    return Problem("E-USAGE", command, found, fix=f"see {command} --help")
+
+
+def _stop_on_termination() -> None:
+    """Treat SIGTERM as Ctrl-C is treated, so that what the one saves the other saves too."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
