@@ -5,8 +5,9 @@ A *manifest* states the facts of a published data set, a *reader* turns its fold
 folder of slices imports neither torch nor MONAI.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from medseg.lazy import loader
 
 if TYPE_CHECKING:
     from medseg.data.check import Findings, Summary, inspect, summarise
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from medseg.data.splits import Fold, Splits, make_splits, read_splits
     from medseg.data.uwmgi import read_scan_folder, read_scans
 
-_HOME = {
+_HOMES = {
     "Findings": "check",
     "Fold": "splits",
     "Manifest": "manifest",
@@ -49,8 +50,4 @@ __all__ = [
     "summarise",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = loader(__name__, _HOMES)

@@ -4,13 +4,14 @@
 below load their module on first use, so that reading a slice never imports a volume library.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from medseg.lazy import loader
 
 if TYPE_CHECKING:
     from medseg.io.png import PngHeader, read_header, read_slice, write_slice
 
-_HOME = {
+_HOMES = {
     "PngHeader": "png",
     "read_header": "png",
     "read_slice": "png",
@@ -24,8 +25,4 @@ __all__ = [
     "write_slice",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = loader(__name__, _HOMES)
