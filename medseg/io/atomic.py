@@ -1,0 +1,82 @@
+"""Writing a file so that its name only ever stands for a whole, checked file.
+
+The bytes go to a temporary file in the same folder, are brought to the disk, read back by
+`verify`, and only then take the final name. A failure leaves the old file as it was and no
+temporary one; what a killed process left is removed by the next write to the same name.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from medseg.errors import Problem, ResourceError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def replacing(path: Path, *, verify: Callable[[Path], None] | None = None) -> Iterator[BinaryIO]:
+    """Open a stream whose bytes become the file `path` when the block ends without an error.
+
+    Args:
+        path: The file to make or replace; missing folders are made.
+        verify: Called with the temporary file, whose name ends as `path` does; it raises when
+            what lies on the disk is not what was meant.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(path)
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if verify is not None:
+            verify(temporary)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ResourceError(_problem(path, error)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _problem(path: Path, error: OSError) -> Problem:
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return Problem("E-DISK", str(path), reason, "room to write", "free some space")
+    return Problem("E-IO", str(path), reason, "a folder that can be written", "check its rights")
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove the temporary files that processes no longer alive left for this name."""
+    for orphan in path.parent.glob(".tmp-*-*"):
+        pid, name = orphan.name.removeprefix(".tmp-").split("-", 1)
+        if name == path.name and pid.isdigit() and not _alive(int(pid)):
+            orphan.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    # The new name is on the disk only once its folder is.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
