@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medseg.data.render import ORGANS, Frame, draw_patient, render
+from medseg.data.phantom.render import ORGANS, Frame, draw_patient, render
 from medseg.errors import Problem, UsageError
 from medseg.io.png import write_slice
 from medseg.io.rle import encode

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from medseg.data.canvas import Box, Floats
+from medseg.data.phantom.canvas import Box, Floats
 
 FAR_MM = 6.0  # a cut's field is right up to this distance outside the tube
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.anatomy import Sheet
-from medseg.data.canvas import Floats
-from medseg.data.tubes import FAR_MM, Cut, Tube, cut
+from medseg.data.phantom.anatomy import Sheet
+from medseg.data.phantom.canvas import Floats
+from medseg.data.phantom.tubes import FAR_MM, Cut, Tube, cut
 
 _WALL_MM = 2.4
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data import anatomy, bowel
-from medseg.data.canvas import Canvas, Floats
-from medseg.data.contents import paint_hollow
-from medseg.data.scanner import Scanner
-from medseg.data.smooth_noise import SmoothNoise
-from medseg.data.tubes import Tube
+from medseg.data.phantom import anatomy, bowel
+from medseg.data.phantom.canvas import Canvas, Floats
+from medseg.data.phantom.hollow import paint_hollow
+from medseg.data.phantom.scanner import Scanner
+from medseg.data.phantom.smooth_noise import SmoothNoise
+from medseg.data.phantom.tubes import Tube
 
 ORGANS = ("large_bowel", "small_bowel", "stomach")
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.canvas import Floats
-from medseg.data.smooth_noise import SmoothNoise
+from medseg.data.phantom.canvas import Floats
+from medseg.data.phantom.smooth_noise import SmoothNoise
 
 
 class Scanner:

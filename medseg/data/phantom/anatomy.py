@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.canvas import Canvas, Ellipse, Ellipsoid, Floats
+from medseg.data.phantom.canvas import Canvas, Ellipse, Ellipsoid, Floats
 
 # z, half-width, front and back of the space inside the skin's fat
 _TRUNK = np.array(

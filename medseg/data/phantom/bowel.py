@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from medseg.data.tubes import Tube, along, arc_mm
+from medseg.data.phantom.tubes import Tube, along, arc_mm
 
 # x, y, z, radius. Fundus under the left dome, body forward and down, antrum across to the right.
 _STOMACH = np.array(
