@@ -11,19 +11,30 @@ from medseg.lazy import loader
 
 if TYPE_CHECKING:
     from medseg.data.check import Findings, Summary, inspect, summarise
+    from medseg.data.entry import Prepared
     from medseg.data.hashes import scan_hash, slice_hashes
     from medseg.data.manifest import Manifest, read_manifest
+    from medseg.data.neighbours import gather, neighbour_stack
+    from medseg.data.slices import EpochSampler, SliceDataset, VolumeDataset
     from medseg.data.splits import Fold, Splits, make_splits, read_splits
+    from medseg.data.store import Store
     from medseg.data.uwmgi import read_scan_folder, read_scans
 
 _HOMES = {
+    "EpochSampler": "slices",
     "Findings": "check",
     "Fold": "splits",
     "Manifest": "manifest",
+    "Prepared": "entry",
+    "SliceDataset": "slices",
     "Splits": "splits",
+    "Store": "store",
     "Summary": "check",
+    "VolumeDataset": "slices",
+    "gather": "neighbours",
     "inspect": "check",
     "make_splits": "splits",
+    "neighbour_stack": "neighbours",
     "read_manifest": "manifest",
     "read_scan_folder": "uwmgi",
     "read_scans": "uwmgi",
@@ -34,13 +45,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "EpochSampler",
     "Findings",
     "Fold",
     "Manifest",
+    "Prepared",
+    "SliceDataset",
     "Splits",
+    "Store",
     "Summary",
+    "VolumeDataset",
+    "gather",
     "inspect",
     "make_splits",
+    "neighbour_stack",
     "read_manifest",
     "read_scan_folder",
     "read_scans",

@@ -1,1 +1,76 @@
-"""TBD."""
+"""What happens to pixels: slices to volumes, preprocessing, augmentation, and the way back.
+
+`preprocessing` is the one deterministic chain for training, validation and inference,
+`BatchAugment` the random one for batches, `postprocessing` the way from logits to masks on the
+scan's own grid. `regrid` serves both ways. The names below load their module on first use, as
+MONAI takes seconds to import.
+"""
+
+from typing import TYPE_CHECKING
+
+from medseg.lazy import loader
+
+# Loaded here, for it shares its name with its module; it needs torch alone.
+from medseg.transforms.regrid import regrid
+
+if TYPE_CHECKING:
+    from medseg.transforms.augment import BatchAugment, Draw
+    from medseg.transforms.export import SaveMasks
+    from medseg.transforms.placed import Chain, grid_of, moved, on_grid
+    from medseg.transforms.postprocess import BackToGridd, Discreted, KeepProbsd, postprocessing
+    from medseg.transforms.preprocess import (
+        BodyCropOrPadd,
+        KeepGridd,
+        Orientd,
+        ScaleByPercentilesd,
+        ToSpacingd,
+        preprocessing,
+    )
+    from medseg.transforms.reconstruct import ReadMasksd, ReadVolumed
+
+_HOMES = {
+    "BackToGridd": "postprocess",
+    "BatchAugment": "augment",
+    "BodyCropOrPadd": "preprocess",
+    "Chain": "placed",
+    "Discreted": "postprocess",
+    "Draw": "augment",
+    "KeepGridd": "preprocess",
+    "KeepProbsd": "postprocess",
+    "Orientd": "preprocess",
+    "ReadMasksd": "reconstruct",
+    "ReadVolumed": "reconstruct",
+    "SaveMasks": "export",
+    "ScaleByPercentilesd": "preprocess",
+    "ToSpacingd": "preprocess",
+    "grid_of": "placed",
+    "moved": "placed",
+    "on_grid": "placed",
+    "postprocessing": "postprocess",
+    "preprocessing": "preprocess",
+}
+
+__all__ = [
+    "BackToGridd",
+    "BatchAugment",
+    "BodyCropOrPadd",
+    "Chain",
+    "Discreted",
+    "Draw",
+    "KeepGridd",
+    "KeepProbsd",
+    "Orientd",
+    "ReadMasksd",
+    "ReadVolumed",
+    "SaveMasks",
+    "ScaleByPercentilesd",
+    "ToSpacingd",
+    "grid_of",
+    "moved",
+    "on_grid",
+    "postprocessing",
+    "preprocessing",
+    "regrid",
+]
+
+__getattr__ = loader(__name__, _HOMES)

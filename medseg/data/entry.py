@@ -1,0 +1,229 @@
+"""One prepared scan on the disk, and how to tell that it is whole.
+
+An *entry* is a folder with ``image.npy`` ``(K, J, I)`` float16, ``masks.npy`` ``(K, J, I)`` uint8
+with bit c for channel c, and ``entry.json`` with the grids and every file's size, header and
+checksum.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medseg.errors import DataError, Problem, UsageError
+from medseg.geometry import Grid
+
+MAX_CHANNELS = 8
+_LARGEST = 65504.0  # of float16
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One prepared scan; its arrays stay on the disk until they are read.
+
+    Attributes:
+        scan_id: The scan's name.
+        case_id: The patient.
+        key: The name of its entry in the store.
+        folder: The entry.
+        grid: The grid of image and masks.
+        native: The grid of the scan itself.
+        channels: How many masks there are; 0 when the scan has no labels.
+        presence: For each slice the channels that hold something, a bit each.
+    """
+
+    scan_id: str
+    case_id: str
+    key: str
+    folder: Path
+    grid: Grid
+    native: Grid
+    channels: int
+    presence: tuple[int, ...]
+
+    @cached_property
+    def image(self) -> NDArray[np.float16]:
+        """Intensities ``(K, J, I)``, mapped read-only."""
+        image: NDArray[np.float16] = _mapped(self.folder / "image.npy")
+        return image
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8] | None:
+        """Masks ``(K, J, I)``, bit c for channel c, mapped read-only; None without labels."""
+        return _mapped(self.folder / "masks.npy") if self.channels else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the maps out: pickled, they would be whole arrays."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("image", "masks")}
+
+
+class Arrays(NamedTuple):
+    """A prepared item as it is stored, slices first."""
+
+    image: NDArray[np.float16]
+    masks: NDArray[np.uint8] | None
+    channels: int
+
+    @property
+    def bytes(self) -> int:
+        """Room they need."""
+        return self.image.nbytes + (0 if self.masks is None else self.masks.nbytes)
+
+
+def arrays_of(item: Mapping[str, Any], *, subject: str) -> Arrays:
+    """Return what is stored of an item with ``image`` ``(1, I, J, K)`` and perhaps ``label``.
+
+    Raises:
+        DataError: The image holds something that is no number in float16.
+        UsageError: There are more than 8 masks.
+    """
+    image = _slices_first(item["image"])[0]
+    low, high = torch.aminmax(image)
+    # Written so that NaN, which compares as False, fails as well.
+    if not (low >= -_LARGEST and high <= _LARGEST):
+        raise DataError(Problem("E-NONFINITE", subject, "its prepared image is not finite"))
+    half: NDArray[np.float16] = image.half().contiguous().numpy()
+    if item.get("label") is None:
+        return Arrays(half, None, 0)
+    masks = _slices_first(item["label"])
+    if len(masks) > MAX_CHANNELS:
+        raise UsageError(
+            Problem("E-CHANNELS", subject, f"{len(masks)} masks", f"at most {MAX_CHANNELS}")
+        )
+    bits = torch.zeros(masks.shape[1:], dtype=torch.uint8)
+    for channel, mask in enumerate(masks):
+        bits.bitwise_or_(mask.ne(0).byte() << channel)
+    return Arrays(half, bits.numpy(), len(masks))
+
+
+def unpacked(bits: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Return masks ``(channels, ...)`` of 0 and 1 from an array with a bit a channel.
+
+    >>> unpacked(np.array([0, 1, 2, 3], np.uint8), 2).tolist()
+    [[0, 1, 0, 1], [0, 0, 1, 1]]
+    """
+    shifts = np.arange(channels, dtype=np.uint8).reshape(-1, *([1] * bits.ndim))
+    return ((bits[None] >> shifts) & 1).astype(np.uint8, copy=False)
+
+
+def write_entry(folder: Path, key: str, item: Mapping[str, Any], arrays: Arrays) -> None:
+    """Write an entry into a new folder and bring it to the disk."""
+    folder.mkdir()
+    files = {"image.npy": _save(folder / "image.npy", arrays.image)}
+    presence = [0] * len(arrays.image)
+    if arrays.masks is not None:
+        files["masks.npy"] = _save(folder / "masks.npy", arrays.masks)
+        slices = arrays.masks.reshape(len(arrays.masks), -1)
+        presence = np.bitwise_or.reduce(slices, axis=1).tolist()
+    i, j, k = item["image"].shape[-3:]
+    entry = {
+        "key": key,
+        "files": files,
+        "grid": _grid_facts(Grid((i, j, k), item["image"].affine.numpy())),
+        "native": _grid_facts(item["native"]),
+        "channels": arrays.channels,
+        "presence": presence,
+    }
+    with (folder / "entry.json").open("w") as stream:
+        json.dump(entry, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    sync_folder(folder)
+
+
+def read_entry(
+    folder: Path, key: str, *, scan_id: str, case_id: str, checksum: bool
+) -> Prepared | None:
+    """Return the prepared scan of an entry; None where it is absent or not whole.
+
+    Args:
+        folder: The entry.
+        key: What its name must be.
+        scan_id: The name of the scan that it is to stand for.
+        case_id: Its patient.
+        checksum: Whether to read the files and compare their checksums, too.
+    """
+    try:
+        entry = json.loads((folder / "entry.json").read_text())
+        if entry["key"] != key:
+            return None
+        for name, facts in entry["files"].items():
+            if not _is_whole(folder / name, facts, checksum=checksum):
+                return None
+        return Prepared(
+            scan_id=scan_id,
+            case_id=case_id,
+            key=key,
+            folder=folder,
+            grid=_grid(entry["grid"]),
+            native=_grid(entry["native"]),
+            channels=entry["channels"],
+            presence=tuple(entry["presence"]),
+        )
+    # Whatever a broken file makes of the entry, there is none to be had.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk; a new name is there only once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _slices_first(volume: torch.Tensor) -> torch.Tensor:
+    """Return ``(C, K, J, I)`` of a tensor ``(C, I, J, K)``, without its metadata."""
+    return volume.as_subclass(torch.Tensor).detach().cpu().permute(0, 3, 2, 1)
+
+
+def _grid_facts(grid: Grid) -> dict[str, Any]:
+    return {"shape": grid.shape, "affine_ras_mm": grid.affine_ras_mm.tolist()}
+
+
+def _grid(facts: Mapping[str, Any]) -> Grid:
+    i, j, k = facts["shape"]
+    return Grid((i, j, k), np.array(facts["affine_ras_mm"]))
+
+
+def _mapped(path: Path) -> Any:  # noqa: ANN401 - the caller knows the array's type
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _save(path: Path, array: NDArray[Any]) -> dict[str, Any]:
+    """Write an array and return what tells whether the file is whole."""
+    with path.open("wb") as stream:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return {
+        "bytes": path.stat().st_size,
+        "shape": list(array.shape),
+        "dtype": array.dtype.str,
+        "sha256": _checksum(array),
+    }
+
+
+def _is_whole(path: Path, facts: Mapping[str, Any], *, checksum: bool) -> bool:
+    if path.stat().st_size != facts["bytes"]:
+        return False
+    with path.open("rb") as stream:
+        np.lib.format.read_magic(stream)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    if [*shape] != facts["shape"] or dtype.str != facts["dtype"]:
+        return False
+    return not checksum or _checksum(_mapped(path)) == facts["sha256"]
+
+
+def _checksum(array: NDArray[Any]) -> str:
+    return hashlib.sha256(array.data).hexdigest()

@@ -1,0 +1,70 @@
+"""2.5D: which slices of a scan a slice is seen with.
+
+The channels are the slice and its neighbours at a stride, from head to feet; at the ends of a scan
+the last slice stands for those beyond.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medseg.errors import Problem, UsageError
+
+T = TypeVar("T", bound=np.generic)
+
+
+def neighbour_indices(
+    ks: Sequence[int], count: int, *, neighbours: int, stride: int
+) -> NDArray[np.int64]:
+    """Return the slices that make up each of `ks`' channels, ``(len(ks), neighbours)``.
+
+    Args:
+        ks: Slices, 0 to count - 1.
+        count: How many slices the scan has.
+        neighbours: Channels of a slice, itself among them; odd.
+        stride: Distance between neighbouring channels, in slices.
+
+    >>> neighbour_indices([0, 5], 8, neighbours=5, stride=2).tolist()
+    [[0, 0, 0, 2, 4], [1, 3, 5, 7, 7]]
+    """
+    if neighbours < 1 or neighbours % 2 == 0 or stride < 1:
+        raise UsageError(
+            Problem(
+                "E-CONFIG",
+                "slices",
+                f"{neighbours} neighbours at stride {stride}",
+                "an odd number of neighbours, a stride of at least 1",
+            )
+        )
+    offsets = (np.arange(neighbours) - neighbours // 2) * stride
+    return (np.asarray(ks, np.int64)[:, None] + offsets).clip(0, count - 1)
+
+
+def gather(volume: NDArray[T], k: int, neighbours: int, stride: int) -> NDArray[T]:
+    """Return slice `k` of a volume ``(K, H, W)`` with its neighbours, ``(neighbours, H, W)``."""
+    (ks,) = neighbour_indices([k], len(volume), neighbours=neighbours, stride=stride)
+    found: NDArray[T] = volume[ks]
+    return found
+
+
+def neighbour_stack(
+    slices: Tensor, ks: Sequence[int] | Tensor, neighbours: int, stride: int
+) -> Tensor:
+    """Return slices of a volume ``(K, H, W)`` with their neighbours, ``(B, neighbours, H, W)``.
+
+    A run of slices away from the ends of the scan is a view that copies nothing.
+    """
+    wanted = neighbour_indices(
+        [int(k) for k in ks], len(slices), neighbours=neighbours, stride=stride
+    )
+    run = (np.diff(wanted, axis=0) == 1).all() and (np.diff(wanted, axis=1) == stride).all()
+    if len(wanted) and run:
+        windows = slices[wanted[0, 0] : wanted[-1, -1] + 1].unfold(
+            0, (neighbours - 1) * stride + 1, 1
+        )  # (B, H, W, reach)
+        return windows[..., ::stride].permute(0, 3, 1, 2)
+    return slices[torch.as_tensor(wanted, device=slices.device)]

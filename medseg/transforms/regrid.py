@@ -1,0 +1,124 @@
+"""From one grid to another whose axes are parallel: permute, flip, crop, pad, interpolate.
+
+Axes are treated one at a time. Where a target axis runs through the source voxel by voxel, the
+values are copied exactly; only axes with another spacing, or shifted by part of a voxel, are
+interpolated. The same function takes a scan to the network's grid and a prediction back.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medseg.geometry import AxisMap, Grid, axis_maps
+
+Mode = Literal["linear", "nearest"]
+
+# Affines pass through float32 headers, which leaves some 1e-5 voxels of noise in an exact shift.
+_TOLERANCE_VOX = 1e-3
+
+
+class _Line(NamedTuple):
+    """One target axis: where its samples lie along the source axis, which of them are inside.
+
+    Target samples ``first`` to ``stop`` lie in the source or within half a voxel of it, at
+    `at_vox`, clamped to the source's voxel centres; the others are outside.
+    """
+
+    at_vox: NDArray[np.float64]
+    first: int
+    stop: int
+    length: int
+    exact: bool
+
+
+def regrid(volume: Tensor, source: Grid, target: Grid, *, mode: Mode, fill: float = 0.0) -> Tensor:
+    """Return the values of a volume on another grid with parallel axes.
+
+    Args:
+        volume: Values on `source`, ``(C, I, J, K)``, on any device. Any order of the axes in
+            memory is kept.
+        source: The grid of `volume`.
+        target: The grid wanted.
+        mode: ``linear`` interpolates along each axis, and turns integers into float32;
+            ``nearest`` takes the closest voxel, the higher index where two are equally close.
+        fill: The value of samples more than half a voxel outside the source. Closer ones take
+            the value at the edge.
+
+    Returns:
+        ``(C, *target.shape)``. A view of `volume` where the target is just a crop of the source.
+
+    Raises:
+        GeometryError: The grids' axes are not parallel.
+    """
+    volume = volume.as_subclass(Tensor)
+    maps = axis_maps(source, target)
+    # Work in the order of memory, slowest axis first, so that slices stay contiguous.
+    order = sorted(range(3), key=lambda t: -volume.stride(1 + maps[t].source_axis))
+    volume = volume.permute(0, *(1 + maps[t].source_axis for t in order))
+    lines = [_line(maps[t], volume.shape[d], target.shape[t]) for d, t in enumerate(order, 1)]
+    shape = (volume.shape[0], *(line.length for line in lines))
+    if all(line.stop > line.first for line in lines):
+        volume = _padded(_sampled(volume, lines, mode), lines, shape, fill)
+    else:
+        volume = volume.new_full(shape, fill)
+    return volume.permute(0, *(1 + order.index(t) for t in range(3)))
+
+
+def _line(axis: AxisMap, size: int, length: int) -> _Line:
+    at = axis.scale * np.arange(length) + axis.offset
+    # Over the whole axis, not per voxel: a spacing that differs by little drifts.
+    whole = np.rint(at)
+    exact = bool(np.abs(at - whole).max(initial=0) < _TOLERANCE_VOX and _is_unit(axis.scale))
+    at = whole if exact else at
+    inside = np.flatnonzero((at >= -0.5 - _TOLERANCE_VOX) & (at <= size - 0.5 + _TOLERANCE_VOX))
+    first, stop = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+    return _Line(at[first:stop].clip(0, size - 1), first, stop, length, exact)
+
+
+def _is_unit(scale: float) -> bool:
+    return abs(abs(scale) - 1) < _TOLERANCE_VOX
+
+
+def _sampled(volume: Tensor, lines: list[_Line], mode: Mode) -> Tensor:
+    """Return the samples that lie inside, axis by axis; exact axes first, as they only slice."""
+    flips = []
+    for dim, line in enumerate(lines, 1):
+        if line.exact:
+            begin, end = sorted((int(line.at_vox[0]), int(line.at_vox[-1])))
+            volume = volume.narrow(dim, begin, end - begin + 1)
+            if line.at_vox[0] > line.at_vox[-1]:
+                flips.append(dim)
+    volume = volume.flip(flips) if flips else volume
+    for dim, line in enumerate(lines, 1):
+        if not line.exact:
+            volume = _interpolated(volume, dim, line.at_vox, mode)
+    return volume
+
+
+def _interpolated(volume: Tensor, dim: int, at_vox: NDArray[np.float64], mode: Mode) -> Tensor:
+    if mode == "nearest":
+        # The small shift settles ties upwards whatever the last bits of the affines say.
+        nearest = np.floor(at_vox + 0.5 + 1e-6).clip(0, volume.shape[dim] - 1)
+        return volume.index_select(dim, _index(nearest, volume))
+    volume = volume if volume.is_floating_point() else volume.float()
+    below = np.floor(at_vox)
+    above = (below + 1).clip(max=volume.shape[dim] - 1)
+    weight = torch.as_tensor(at_vox - below, dtype=volume.dtype, device=volume.device)
+    weight = weight.view([-1 if d == dim else 1 for d in range(volume.ndim)])
+    low = volume.index_select(dim, _index(below, volume))
+    return torch.lerp(low, volume.index_select(dim, _index(above, volume)), weight)
+
+
+def _index(positions: NDArray[np.float64], like: Tensor) -> Tensor:
+    return torch.as_tensor(positions.astype(np.int64), device=like.device)
+
+
+def _padded(inner: Tensor, lines: list[_Line], shape: tuple[int, ...], fill: float) -> Tensor:
+    if inner.shape == shape:
+        return inner
+    padded = inner.new_full(shape, fill)
+    padded[:, *(slice(line.first, line.stop) for line in lines)] = inner
+    return padded
