@@ -1,7 +1,9 @@
 """File formats: one outside format a module, strict about what it accepts.
 
-``png`` reads 16-bit slices, ``rle`` run-length masks, ``strict_yaml`` checked YAML files. The names
-below load their module on first use, so that reading a slice never imports a volume library.
+``png`` reads 16-bit slices, ``rle`` run-length masks, ``nifti`` volumes, label maps and masks,
+``colour_tables`` writes what viewers call their codes, ``strict_yaml`` reads checked YAML files,
+``atomic`` replaces a file whole or not at all. The names below load their module on first use, so
+that reading a slice never imports a volume library.
 """
 
 from typing import TYPE_CHECKING
@@ -9,20 +11,57 @@ from typing import TYPE_CHECKING
 from medseg.lazy import loader
 
 if TYPE_CHECKING:
+    from medseg.io.atomic import replacing
+    from medseg.io.colour_tables import write_itksnap, write_slicer
+    from medseg.io.nifti import (
+        Frame,
+        Image,
+        read_image,
+        read_label_map,
+        read_volume,
+        write_image,
+        write_label_map,
+        write_mask,
+        write_probs,
+    )
     from medseg.io.png import PngHeader, read_header, read_slice, write_slice
 
 _HOMES = {
+    "Frame": "nifti",
+    "Image": "nifti",
     "PngHeader": "png",
     "read_header": "png",
+    "read_image": "nifti",
+    "read_label_map": "nifti",
     "read_slice": "png",
+    "read_volume": "nifti",
+    "replacing": "atomic",
+    "write_image": "nifti",
+    "write_itksnap": "colour_tables",
+    "write_label_map": "nifti",
+    "write_mask": "nifti",
+    "write_probs": "nifti",
     "write_slice": "png",
+    "write_slicer": "colour_tables",
 }
 
 __all__ = [
+    "Frame",
+    "Image",
     "PngHeader",
     "read_header",
+    "read_image",
+    "read_label_map",
     "read_slice",
+    "read_volume",
+    "replacing",
+    "write_image",
+    "write_itksnap",
+    "write_label_map",
+    "write_mask",
+    "write_probs",
     "write_slice",
+    "write_slicer",
 ]
 
 __getattr__ = loader(__name__, _HOMES)

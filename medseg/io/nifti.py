@@ -112,7 +112,7 @@ def read_label_map(path: Path) -> tuple[NDArray[np.uint8], Grid]:
     Numbers stored as floats are taken where they are whole, and never rounded.
 
     Raises:
-        DataError: As `read_volume`, and E-LABEL for a voxel that is no whole number 0 to 255.
+        DataError: As `read_image`, and E-LABEL for a voxel that is no whole number 0 to 255.
     """
     voxels, layout = _read(path)
     if voxels.dtype != np.uint8:
