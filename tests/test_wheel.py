@@ -42,14 +42,16 @@ def clean(tmp_path_factory, wheel):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV_"))}
 
     def run(program, *words, cwd):
-        return subprocess.run(
+        done = subprocess.run(
             [str(scripts / program), *words],
             cwd=cwd,
             env=environment | {"PYTHONNOUSERSITE": "1"},
             capture_output=True,
             text=True,
-            check=True,
-        ).stdout
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     run.home = home
     return run
