@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ignite.engine import Engine, Events
+if TYPE_CHECKING:
+    from ignite.engine import Engine
 
 
 class Log(Protocol):
@@ -38,7 +39,7 @@ class TrackingHandler:
         log: Log,
         *,
         organs: Sequence[str],
-        evaluator: Engine | None = None,
+        evaluator: "Engine | None" = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
         every = (*organs, "mean")
@@ -51,15 +52,19 @@ class TrackingHandler:
         self._iterations = self._slices = 0
         self._began_s = self._ended_s = 0.0
 
-    def attach(self, trainer: Engine) -> None:
+    def attach(self, trainer: "Engine") -> None:
         """Listen to a MONAI trainer, and to the evaluator that validates it."""
+        from ignite.engine import (
+            Events,
+        )  # torch comes with it, and the address of a store needs none
+
         trainer.add_event_handler(Events.EPOCH_STARTED, self._start)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iterate)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
         if self._evaluator is not None:
             self._evaluator.add_event_handler(Events.COMPLETED, self._validate)
 
-    def _start(self, trainer: Engine) -> None:
+    def _start(self, trainer: "Engine") -> None:
         # Read now: a schedule may change the rate when the epoch is completed.
         rates = [group["lr"] for group in trainer.optimizer.param_groups]
         several = len(set(rates)) > 1
@@ -68,7 +73,7 @@ class TrackingHandler:
         self._loss, self._iterations, self._slices = 0.0, 0, 0
         self._began_s = self._ended_s = time.perf_counter()
 
-    def _iterate(self, trainer: Engine) -> None:
+    def _iterate(self, trainer: "Engine") -> None:
         output = trainer.state.output
         # With MONAI's decollation the output is a list, one dictionary a slice.
         listed = isinstance(output, list)
@@ -79,11 +84,11 @@ class TrackingHandler:
         self._slices += len(output if listed else output["image"])
         self._ended_s = time.perf_counter()
 
-    def _validate(self, evaluator: Engine) -> None:
+    def _validate(self, evaluator: "Engine") -> None:
         found = evaluator.state.metrics
         self._row |= {new: float(found[old]) for old, new in self.names.items() if old in found}
 
-    def _finish(self, trainer: Engine) -> None:
+    def _finish(self, trainer: "Engine") -> None:
         seconds = self._ended_s - self._began_s
         if self._iterations:
             self._row["train/loss"] = float(self._loss) / self._iterations

@@ -1,0 +1,134 @@
+"""The real MLflow server, started by the command on a free port of this machine."""
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+from urllib.parse import urlencode, urlsplit
+
+import psutil
+import pytest
+
+from medseg.cli import main
+
+
+def empty_store(output):
+    """A file is enough of a store for everything that is checked before the server starts."""
+    output.mkdir(exist_ok=True)
+    (output / "mlflow.db").touch()
+    return output
+
+
+def test_without_a_store_it_says_what_to_do(tmp_path, capsys):
+    assert main(["ui", "--output", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "error[E-NO-STORE]" in told
+    assert "medseg run" in told
+    assert "Traceback" not in told
+
+
+def test_a_port_in_use_is_told_at_once(tmp_path, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["ui", "--output", str(empty_store(tmp_path)), "--port", str(port)]) == 4
+    told = capsys.readouterr().err
+    assert f"error[E-PORT]: 127.0.0.1:{port}: Address already in use" in told
+    assert f"--port {port + 1}" in told
+
+
+def test_help_says_that_there_is_no_password(capsys):
+    assert main(["ui", "--help"]) == 0
+    assert "asks nobody for a password" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """An output folder with one finished run that has a metric and an artifact."""
+    from medseg.engine.tracking import Tracker, default_uri
+
+    folder = tmp_path_factory.mktemp("runs")
+    note = folder / "note.txt"
+    note.write_text("a note")
+    tracker = Tracker(
+        default_uri(folder),
+        experiment="uwmgi_segformer",
+        run_name="fold 0",
+        output=folder / "run",
+        params={},
+        tags={},
+    )
+    with tracker:
+        tracker.log_metrics({"val/dice/mean": 0.5}, step=1)
+        tracker.log_artifact(note)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(output):
+    """The running command and the address it printed."""
+    command = [sys.executable, "-m", "medseg", "ui", "--output", str(output), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    address = process.stdout.readline().split()
+    if not address:
+        pytest.fail(process.communicate()[1])
+    yield process, urlsplit(address[0])
+    process.kill()
+    process.communicate()
+
+
+def ask(address, method, path, body=None):
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+    connection.request(method, path, body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+@pytest.mark.slow
+def test_the_page_and_the_runs_are_served_on_this_machine_alone(server, output):
+    _, address = server
+    assert address.hostname == "127.0.0.1"
+    status, page = ask(address, "GET", "/")
+    assert (status, "<!doctype html>" in page.lower()) == (200, True)
+
+    status, text = ask(
+        address, "POST", "/api/2.0/mlflow/experiments/search", json.dumps({"max_results": 10})
+    )
+    experiments = {e["name"]: e["experiment_id"] for e in json.loads(text)["experiments"]}
+    assert "uwmgi_segformer" in experiments
+
+    body = json.dumps({"experiment_ids": [experiments["uwmgi_segformer"]]})
+    (run,) = json.loads(ask(address, "POST", "/api/2.0/mlflow/runs/search", body)[1])["runs"]
+    assert run["info"]["run_name"] == "fold 0"
+    assert run["data"]["metrics"][0]["key"] == "val/dice/mean"
+
+    query = urlencode({"run_uuid": run["info"]["run_id"], "path": "note.txt"})
+    assert ask(address, "GET", f"/get-artifact?{query}") == (200, "a note")
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_server_and_all_its_processes(server):
+    process, address = server
+    every = psutil.Process(process.pid).children(recursive=True)
+    assert every
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in told
+    assert not psutil.wait_procs(every, timeout=10)[1]
+    with pytest.raises(ConnectionRefusedError, match="refused"):
+        ask(address, "GET", "/health")
+
+
+@pytest.mark.slow
+def test_a_store_that_is_none_ends_with_what_the_server_said(tmp_path, capsys):
+    (tmp_path / "mlflow.db").write_text("this is no database, and long enough to tell" * 9)
+    assert main(["ui", "--output", str(tmp_path), "--port", "0"]) == 4
+    told = capsys.readouterr().err
+    assert "error[E-UI]: MLflow server: does not start" in told
+    assert "file is not a database" in told
