@@ -22,14 +22,19 @@ def called(node):
     return ast.unparse(node.func) if isinstance(node.func, ast.Name | ast.Attribute) else ""
 
 
+def top(module):
+    """Return the first part of a dotted name; nothing for ``from . import``."""
+    return (module or "").split(".")[0]
+
+
 def danger(node):
     """Return what is unsafe about one node of a syntax tree, or nothing."""
     if isinstance(node, ast.Import):
-        return next((a.name for a in node.names if a.name.split(".")[0] in MODULES), "")
+        return next((a.name for a in node.names if top(a.name) in MODULES), "")
     if isinstance(node, ast.ImportFrom):
         # What torch.load raises at a file that is no weights is an error, not a danger.
         harmless = node.module == "pickle" and {a.name for a in node.names} == {"UnpicklingError"}
-        return node.module if node.module.split(".")[0] in MODULES and not harmless else ""
+        return node.module if top(node.module) in MODULES and not harmless else ""
     if not isinstance(node, ast.Call):
         return ""
     name = called(node)
