@@ -152,7 +152,7 @@ class VolumeDataset(Dataset[dict[str, Any]]):
 
         scan = self.scans[index]
         affine = torch.tensor(scan.grid.affine_ras_mm)
-        image = torch.from_numpy(scan.image[None]).float()  # (1, K, J, I)
+        image = torch.from_numpy(np.array(scan.image)[None]).float()  # (1, K, J, I)
         item: dict[str, Any] = {
             "scan_id": scan.scan_id,
             "case_id": scan.case_id,

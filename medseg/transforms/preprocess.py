@@ -110,7 +110,7 @@ class ToSpacingd(MapTransform):  # type: ignore[misc]
     Args:
         keys: Tensors to resample.
         spacing_mm: The spacing wanted along I, J, K.
-        modes: ``linear`` or ``nearest`` for each key.
+        modes: ``linear`` or ``nearest``, one for each key.
         allow_missing_keys: Whether items may lack a key.
     """
 
@@ -125,6 +125,10 @@ class ToSpacingd(MapTransform):  # type: ignore[misc]
         super().__init__(keys, allow_missing_keys)
         self.spacing_mm = tuple(float(s) for s in spacing_mm)
         self.modes = tuple(modes)[: len(self.keys)]
+        if len(self.modes) < len(self.keys):
+            raise UsageError(
+                Problem("E-CONFIG", "modes", f"{len(modes)} for {len(self.keys)} keys", "one each")
+            )
 
     def __call__(self, data: Item) -> dict[str, object]:
         """Return the item with its tensors resampled."""
