@@ -1,5 +1,6 @@
 """A scan: the slices of one patient on one day, before anything is decoded."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,3 +40,12 @@ class Scan:
     def grid(self) -> Grid:
         """The scan's own grid: (column, row, slice) grow to the patient's left, back and feet."""
         return lpi_grid((*self.size_px, len(self.slice_files)), self.spacing_mm)
+
+
+def case_id_of(scan_id: str) -> str:
+    """Return the patient of a scan: what comes before ``_day``, or all of it where that is absent.
+
+    >>> case_id_of("case123_day20")
+    'case123'
+    """
+    return re.sub(r"_day\d+$", "", scan_id)

@@ -10,6 +10,7 @@ free text in a header may name a patient.
 
 import gzip
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, cast
 
@@ -112,9 +113,13 @@ def read_label_map(path: Path) -> tuple[NDArray[np.uint8], Grid]:
     Numbers stored as floats are taken where they are whole, and never rounded.
 
     Raises:
-        DataError: As `read_image`, and E-LABEL for a voxel that is no whole number 0 to 255.
+        DataError: As `read_image`, but E-LABEL in place of E-NII-DIM, and for a voxel that is no
+            whole number from 0 to 255.
     """
-    voxels, layout = _read(path)
+    try:
+        voxels, layout = _read(path)
+    except DataError as error:
+        raise DataError(*(_of_labels(problem) for problem in error.problems)) from error
     if voxels.dtype != np.uint8:
         _require_codes(voxels, path)
     return np.array(voxels, np.uint8, order="F"), layout.grid
@@ -287,6 +292,11 @@ def _claims(header: "nib.Nifti1Header | nib.Nifti2Header") -> Claims:
         codes={"sform": int(header["sform_code"]), "qform": int(header["qform_code"])},
         forms={"sform": header.get_sform().astype(np.float64), "qform": qform},
     )
+
+
+def _of_labels(problem: Problem) -> Problem:
+    # Several numbers a voxel are a fault of the image elsewhere; here they are no label.
+    return replace(problem, code="E-LABEL") if problem.code == "E-NII-DIM" else problem
 
 
 def _require_codes(voxels: Voxels, path: Path) -> None:

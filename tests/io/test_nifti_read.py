@@ -462,3 +462,12 @@ def test_whole_numbers_of_any_type_are_codes(tmp_path, dtype):
     assert label_map.dtype == np.uint8
     assert np.array_equal(label_map, ramp() % 4)
     assert grid.shape == SHAPE
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_bytes_after_the_voxels_are_read_over(tmp_path, name):
+    path = save(image(), tmp_path / "whole.nii")
+    content = path.read_bytes() + b"more" * 1000
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    assert np.array_equal(read_volume(path)[0], ramp())
