@@ -9,6 +9,8 @@ Importing this package loads nothing heavy; the parts load when they are named:
 - ``medseg.stages``: prepare, train, predict, evaluate
 """
 
+import os
+
 from medseg.errors import MedsegError
 from medseg.geometry import Grid
 from medseg.labels import LabelSet, Organ
@@ -17,3 +19,6 @@ from medseg.scan import Scan
 __version__ = "0.1.0"
 
 __all__ = ["Grid", "LabelSet", "MedsegError", "Organ", "Scan", "__version__"]
+
+# MONAI imports MLflow, which writes an installation id into the home folder and reports its use.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

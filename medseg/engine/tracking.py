@@ -313,13 +313,14 @@ def _quieten() -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def _require_writable(uri: str, *, patience_s: float = _LOCK_PATIENCE_S) -> None:
+def _require_writable(uri: str, *, patience_s: float | None = None) -> None:
     """Raise when an SQLite store cannot be written; MLflow finds that out after minutes."""
     path = _sqlite_path(uri)
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=patience_s, isolation_level=None)) as store:
+    wait_s = _LOCK_PATIENCE_S if patience_s is None else patience_s
+    with closing(sqlite3.connect(path, timeout=wait_s, isolation_level=None)) as store:
         store.execute("BEGIN IMMEDIATE")
         store.execute("ROLLBACK")
 

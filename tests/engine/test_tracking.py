@@ -3,8 +3,11 @@
 import contextlib
 import json
 import logging
+import os
 import socket
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from mlflow import MlflowClient
@@ -198,7 +201,6 @@ def test_a_missing_store_falls_back_to_a_file_with_one_warning(tmp_path, caplog)
 
 def test_a_locked_store_catches_up_when_the_run_ends(output, monkeypatch):
     monkeypatch.setattr(tracking, "_LOCK_PATIENCE_S", 0.05)
-    monkeypatch.setattr(tracking._require_writable, "__kwdefaults__", {"patience_s": 0.05})
     late = tracker(output, experiment="locked")
     with locked(output / "mlflow.db"):
         late.__enter__()
@@ -258,6 +260,20 @@ def test_mlflow_does_not_call_home(output):
     with tracker(output, experiment="quiet"):
         assert is_telemetry_disabled()
         assert get_telemetry_client() is None
+
+
+def test_importing_mlflow_after_medseg_leaves_no_installation_id(tmp_path):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_") and k != "CI"}
+    code = "import medseg, mlflow; from mlflow.telemetry import get_telemetry_client as client; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print(client())"],
+        env=inherited | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "None"
+    assert not list(tmp_path.rglob("telemetry.json"))
 
 
 def test_nothing_is_printed(output, capfd):
