@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from kaggle_layout import KaggleLayout
 
 from medseg.data.phantom import write_phantom
 
@@ -31,3 +32,9 @@ def tiny_phantom(tmp_path_factory):
     return write_phantom(
         tmp_path_factory.mktemp("phantom") / "uwmgi", patients=3, days=2, tiny=True
     )
+
+
+@pytest.fixture
+def kaggle(tmp_path):
+    """An empty data set in Kaggle's layout: add scans, break them, save the label table."""
+    return KaggleLayout(tmp_path / "uwmgi")

@@ -9,7 +9,7 @@ Warnings: W-ORDER, W-CONST, W-TWIN.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from medseg.data.hashes import Twins, slice_hashes, twins
 from medseg.data.manifest import Manifest
-from medseg.data.slice_folder import ranges
+from medseg.data.slice_folder import SliceFolder, ranges
 from medseg.data.uwmgi import Findings, survey
 from medseg.errors import DataError, Problem
 from medseg.io.png import read_slice
-from medseg.io.rle import decode_slices
+from medseg.io.rle import area_px, decode_slices
 from medseg.scan import Scan
 
 __all__ = ["Findings", "Summary", "inspect", "summarise"]
@@ -91,19 +91,23 @@ def inspect(
     findings = survey(root, manifest, exclude=exclude)
     if not pixels:
         return findings
-    sound, problems = [], list(findings.problems)
-    done, total = 0, sum(len(scan.slice_files) for scan in findings.scans)
-    for scan in findings.scans:
-        faults = _pixel_problems(scan)
-        problems += faults
-        if not any(problem.level == "error" for problem in faults):
-            sound.append(scan)
-        done += len(scan.slice_files)
+    problems = list(findings.problems)
+    told = {(problem.code, problem.subject) for problem in problems}
+    broken: set[str] = set()
+    done, total = 0, sum(len(folder.files) for folder in findings.folders.values())
+    for scan_id, folder in findings.folders.items():
+        faults = _pixel_problems(scan_id, folder)
+        if any(fault.level == "error" for fault in faults):
+            broken.add(scan_id)
+        # What the header showed is told already.
+        problems += [fault for fault in faults if (fault.code, fault.subject) not in told]
+        done += len(folder.files)
         if progress:
             progress(done, total)
+    sound = tuple(scan for scan in findings.scans if scan.scan_id not in broken)
     hashes = {scan.scan_id: slice_hashes(scan) for scan in sound}
     problems += [_twin_problem(pair) for pair in twins(sound, hashes)]
-    return Findings(tuple(sound), tuple(problems))
+    return Findings(sound, tuple(problems), findings.folders)
 
 
 def summarise(scans: Sequence[Scan], manifest: Manifest) -> Summary:
@@ -117,15 +121,14 @@ def summarise(scans: Sequence[Scan], manifest: Manifest) -> Summary:
     for scan in scans:
         if scan.rle is None:
             continue
-        width, height = scan.size_px
-        masks = {organ: decode_slices(scan.rle[organ], (height, width)) for organ in organs}
-        for organ, mask in masks.items():
-            slices[organ] += int(mask.any((1, 2)).sum())
-            area[organ] += int(mask.sum())
-        for pair, shared in _overlaps(masks):
+        areas = {organ: [area_px(row) for row in scan.rle[organ]] for organ in organs}
+        for organ, of_slices in areas.items():
+            slices[organ] += sum(px > 0 for px in of_slices)
+            area[organ] += sum(of_slices)
+        for pair, shared in _overlaps(scan, scan.rle):
             overlap_slices[pair] += int(shared.astype(bool).sum())
             overlap_px[pair] += int(shared.sum())
-        empty += int((~np.any([mask.any((1, 2)) for mask in masks.values()], axis=0)).sum())
+        empty += sum(not any(px) for px in zip(*areas.values(), strict=True))
     return Summary(
         patients=len({scan.case_id for scan in scans}),
         scans=len(scans),
@@ -136,21 +139,28 @@ def summarise(scans: Sequence[Scan], manifest: Manifest) -> Summary:
         organ_slices={organ: slices[organ] for organ in organs},
         organ_px={organ: area[organ] for organ in organs},
         empty_slices=empty,
-        overlap_slices=dict(overlap_slices),
-        overlap_px=dict(overlap_px),
+        overlap_slices=dict(+overlap_slices),  # plus drops pairs that never meet
+        overlap_px=dict(+overlap_px),
     )
 
 
-def _overlaps(masks: dict[str, NDArray[np.bool_]]) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """Yield the pixels that every two organs share on each slice."""
-    for (a, mask_a), (b, mask_b) in combinations(masks.items(), 2):
-        yield f"{a} & {b}", (mask_a & mask_b).sum((1, 2))
+def _overlaps(
+    scan: Scan, rows: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yield the pixels that every two organs share on each slice that shows both."""
+    width, height = scan.size_px
+    for a, b in combinations(rows, 2):
+        both = [pair for pair in zip(rows[a], rows[b], strict=True) if all(map(area_px, pair))]
+        masks = [decode_slices(texts, (height, width)) for texts in zip(*both, strict=True)]
+        if masks:
+            yield f"{a} & {b}", (masks[0] & masks[1]).sum((1, 2))
 
 
-def _pixel_problems(scan: Scan) -> list[Problem]:
+def _pixel_problems(scan_id: str, folder: SliceFolder) -> list[Problem]:
+    """Return what only decoding shows: damage, flat slices, slices out of order."""
     problems: list[Problem] = []
     thumbnails, flat, saturated = [], [], []
-    for number, path in zip(scan.slice_numbers, scan.slice_files, strict=True):
+    for number, path in zip(folder.numbers, folder.files, strict=True):
         try:
             pixels = read_slice(path)
         except DataError as error:
@@ -165,9 +175,9 @@ def _pixel_problems(scan: Scan) -> list[Problem]:
     for numbers, what in ((flat, "of one constant value"), (saturated, "saturated over half")):
         if numbers:
             found = f"{len(numbers)} slices are {what}: {ranges(numbers)}"
-            problems.append(Problem("W-CONST", scan.scan_id, found, level="warning"))
-    if len(thumbnails) == len(scan.slice_files):
-        problems += _order_problems(scan, np.array(thumbnails))
+            problems.append(Problem("W-CONST", scan_id, found, level="warning"))
+    if not any(problem.level == "error" for problem in (*problems, *folder.problems)):
+        problems += _order_problems(scan_id, folder.numbers, np.array(thumbnails))
     return problems
 
 
@@ -184,7 +194,9 @@ def _thumbnail(pixels: NDArray[np.uint16]) -> NDArray[np.float64]:
     return np.asarray(means, np.float64)
 
 
-def _order_problems(scan: Scan, thumbnails: NDArray[np.float64]) -> list[Problem]:
+def _order_problems(
+    scan_id: str, numbers: Sequence[int], thumbnails: NDArray[np.float64]
+) -> list[Problem]:
     """Tell slices that lie elsewhere than their number says, with how sure that is."""
     if len(thumbnails) < 5:
         return []
@@ -194,9 +206,8 @@ def _order_problems(scan: Scan, thumbnails: NDArray[np.float64]) -> list[Problem
     alien = np.minimum(near[:-1], near[1:]) / far
     # Slices k and k + 1: what their outer neighbours gain from the exchange.
     exchange = (near[:-2] + near[2:]) / (far[:-1] + far[1:])
-    numbers = scan.slice_numbers
-    suspects = {numbers[k + 1] for k in np.flatnonzero(alien > MISPLACED)}
-    for k in np.flatnonzero(exchange > MISPLACED):
+    suspects = {numbers[k + 1] for k in np.flatnonzero(alien > MISPLACED).tolist()}
+    for k in np.flatnonzero(exchange > MISPLACED).tolist():
         suspects |= {numbers[k + 1], numbers[k + 2]}
     if not suspects:
         return []
@@ -206,7 +217,7 @@ def _order_problems(scan: Scan, thumbnails: NDArray[np.float64]) -> list[Problem
     )
     fix = "compare their numbers with the source"
     return [
-        Problem("W-ORDER", scan.scan_id, found, f"below {MISPLACED}", fix, level="warning"),
+        Problem("W-ORDER", scan_id, found, f"below {MISPLACED}", fix, level="warning"),
     ]
 
 

@@ -136,10 +136,15 @@ class Splits:
         if faults:
             raise DataError(*faults)
 
+    @property
+    def text(self) -> str:
+        """The JSON text of the split; equal splits give equal text."""
+        return _json({**self._facts(), "sha256": self.sha256})
+
     def write(self, path: Path) -> None:
-        """Write the split as JSON; equal splits give equal bytes."""
+        """Write the split as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_json({**self._facts(), "sha256": self.sha256}), encoding="utf-8")
+        path.write_text(self.text, encoding="utf-8")
 
     def _facts(self) -> dict[str, Any]:
         return {

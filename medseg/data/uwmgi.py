@@ -11,7 +11,7 @@ Warnings: W-EXCLUDED (known bad scan left out), W-NOROW (scan left out, as rows 
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,10 +35,17 @@ _LAYOUT = "train/caseN/caseN_dayD/scans"
 
 
 class Findings(NamedTuple):
-    """The sound scans of a data set in natural order, and everything wrong or noteworthy."""
+    """What a data set holds, and everything wrong or noteworthy about it.
+
+    Attributes:
+        scans: The scans that can be used, in natural order of case and day.
+        problems: Errors and warnings as they were met.
+        folders: The slices of every scan, usable or not, by scan id; known bad scans are not there.
+    """
 
     scans: tuple[Scan, ...]
     problems: tuple[Problem, ...]
+    folders: Mapping[str, SliceFolder]
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -67,8 +74,7 @@ def read_scans(root: Path, manifest: Manifest, *, exclude: bool = True) -> list[
     findings = survey(root, manifest, exclude=exclude)
     if findings.errors:
         raise DataError(*findings.problems)
-    for problem in findings.warnings:
-        _LOG.warning("%s", problem)
+    _log(findings.warnings)
     return list(findings.scans)
 
 
@@ -79,21 +85,23 @@ def survey(root: Path, manifest: Manifest, *, exclude: bool = True) -> Findings:
     organs = manifest.labels.names
     labels = read_labels(table, organs) if table else None
     problems += labels.problems if labels else []
-    scans, seen = [], set()
+    scans: list[Scan] = []
+    folders: dict[str, SliceFolder] = {}
+    seen = set()
     for folder, scan_id in _scan_folders(train, problems) if train else ():
         seen.add(scan_id)
         if exclude and scan_id in manifest.excluded:
             text = manifest.excluded[scan_id]
             problems.append(Problem("W-EXCLUDED", scan_id, text, level="warning"))
             continue
-        scan, faults = _read_scan(folder / "scans", scan_id, manifest, labels)
+        folders[scan_id] = read_slice_folder(folder / "scans", scan_id)
+        scan, faults = _read_scan(scan_id, folders[scan_id], manifest, labels)
         problems += faults
-        if scan:
-            scans.append(scan)
+        scans += [scan] if scan else []
     problems += _orphans(labels, seen)
     if not (scans or any(problem.level == "error" for problem in problems)):
         problems.append(Problem("E-EMPTY", str(root), "no scan to use", f"{_LAYOUT}/slice_….png"))
-    return Findings(tuple(scans), tuple(problems))
+    return Findings(tuple(scans), tuple(problems), folders)
 
 
 def read_scan_folder(path: Path, manifest: Manifest) -> Scan:
@@ -111,12 +119,16 @@ def read_scan_folder(path: Path, manifest: Manifest) -> Scan:
         raise DataError(
             Problem("E-NAME", str(path), "is no scan's folder", "caseN_dayD, such as case123_day20")
         )
-    scan, problems = _read_scan(folder, name, manifest, None)
+    scan, problems = _read_scan(name, read_slice_folder(folder, name), manifest, None)
     if scan is None:
         raise DataError(*problems)
-    for problem in problems:
-        _LOG.warning("%s", problem)
+    _log(problems)
     return scan
+
+
+def _log(warnings: Iterable[Problem]) -> None:
+    for problem in warnings:
+        _LOG.warning("%s", str(problem).removeprefix("warning"))  # the log says that itself
 
 
 def _locate(root: Path, problems: list[Problem]) -> tuple[Path | None, Path | None]:
@@ -161,10 +173,9 @@ def _folders(
 
 
 def _read_scan(
-    folder: Path, scan_id: str, manifest: Manifest, labels: Labels | None
+    scan_id: str, slices: SliceFolder, manifest: Manifest, labels: Labels | None
 ) -> tuple[Scan | None, list[Problem]]:
     """Return a scan, or None when it cannot be used, and its problems."""
-    slices = read_slice_folder(folder, scan_id)
     problems = list(slices.problems)
     rows = None
     if labels is not None and slices.names:

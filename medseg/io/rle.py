@@ -36,6 +36,15 @@ def is_empty(rle: str) -> bool:
     return rle.strip().lower() in _EMPTY
 
 
+def area_px(rle: str) -> int:
+    """Return the number of pixels of a sound row; an empty row has none.
+
+    >>> area_px("2 3 8 1")
+    4
+    """
+    return 0 if is_empty(rle) else sum(map(int, rle.split()[1::2]))
+
+
 def decode(rle: str, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """Return the mask of one row, ``(H, W)`` bool; an empty row gives no pixels.
 

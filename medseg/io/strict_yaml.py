@@ -1,8 +1,8 @@
 """YAML files that are checked as they are read, with the line and column of every fault.
 
 Only plain data pass: no tags, no anchors or aliases (which can grow without bound), no key twice,
-no file above 1 MiB. A pydantic model judges the content; its complaints are told at the place in
-the file, with the nearest known key for one that is misspelt.
+no nesting beyond 32 levels, no file above 1 MiB. A pydantic model judges the content; its
+complaints are told at the place in the file, with the nearest known key for one that is misspelt.
 
 Fault: E-YAML, whose subject is ``name:line:column``.
 """
@@ -20,6 +20,7 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 from medseg.errors import Problem, UsageError
 
 MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
 
 Place = tuple[str | int, ...]
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -40,7 +41,7 @@ def read(path: Path) -> Document:
     """
     text = _text(path)
     try:
-        _refuse_anchors(path, text)
+        _refuse_growth(path, text)
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         marks: dict[Place, tuple[int, int]] = {(): (1, 1)}
@@ -90,13 +91,20 @@ def _text(path: Path) -> str:
         raise UsageError(Problem("E-YAML", str(path), "is not UTF-8 text")) from error
 
 
-def _refuse_anchors(path: Path, text: str) -> None:
+def _refuse_growth(path: Path, text: str) -> None:
+    """Refuse what makes a small file large or slow: anchors, aliases and endless nesting."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
         anchor = getattr(event, "anchor", None)  # of an alias, or of what an alias may name
-        if anchor and event.start_mark:
-            at = (event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = event.start_mark
+        at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        if anchor:
             found = f"anchor or alias {anchor!r}"
             raise UsageError(_problem(path, at, found, "the value written out"))
+        if depth > MAX_DEPTH:
+            raise UsageError(_problem(path, at, "nested too deeply", f"at most {MAX_DEPTH} levels"))
 
 
 def _walk(
