@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from medseg.cli import main
+from medseg.errors import ResourceError, Stopped
+from medseg.stages import ui as stage
 
 
 def empty_store(output):
@@ -43,6 +45,78 @@ def test_a_port_in_use_is_told_at_once(tmp_path, capsys):
 def test_help_says_that_there_is_no_password(capsys):
     assert main(["ui", "--help"]) == 0
     assert "asks nobody for a password" in " ".join(capsys.readouterr().out.split())
+
+
+def stand_in(monkeypatch, code):
+    """Let the stage start `code` in place of MLflow; return the processes it started."""
+    started = []
+
+    def start(_output, _host, port, said):
+        command = [sys.executable, "-c", code, str(port)]
+        started.append(subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True))
+        return started[0]
+
+    monkeypatch.setattr(stage, "_started", start)
+    return started
+
+
+HEALTHY = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
+"""
+
+
+def test_ctrl_c_is_the_way_to_end_and_no_fault(tmp_path, monkeypatch):
+    started, addresses = stand_in(monkeypatch, HEALTHY), []
+
+    def ready(address):
+        addresses.append(address)
+        raise KeyboardInterrupt
+
+    stage.serve(empty_store(tmp_path), host="127.0.0.1", port=0, ready=ready)
+    assert addresses[0].startswith("http://127.0.0.1:")
+    assert started[0].poll() is not None
+
+
+def test_a_signal_ends_the_server_and_keeps_its_exit_code(tmp_path, monkeypatch):
+    started = stand_in(monkeypatch, HEALTHY)
+
+    def ready(_address):
+        raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped, match=str(int(signal.SIGTERM))) as stopped:
+        stage.serve(empty_store(tmp_path), host="127.0.0.1", port=0, ready=ready)
+    assert stopped.value.exit_code == 143
+    assert started[0].poll() is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        pytest.param("import sys; sys.exit('no such table')", "does not start", id="fails"),
+        pytest.param("import time; time.sleep(60)", "does not answer within 0 s", id="hangs"),
+    ],
+)
+def test_a_server_that_does_not_come_up_is_told(tmp_path, monkeypatch, code, found):
+    started = stand_in(monkeypatch, code)
+    if "sleep" in code:
+        monkeypatch.setattr(stage, "_START_PATIENCE_S", 0.3)
+    with pytest.raises(ResourceError, match=rf"E-UI.*{found}"):
+        stage.serve(empty_store(tmp_path), host="127.0.0.1", port=0, ready=print)
+    assert started[0].poll() is not None
+
+
+def test_a_server_that_ends_later_is_told(tmp_path, monkeypatch):
+    started = stand_in(monkeypatch, HEALTHY)
+    with pytest.raises(ResourceError, match=r"E-UI.*ended by itself"):
+        stage.serve(
+            empty_store(tmp_path), host="127.0.0.1", port=0, ready=lambda _: started[0].kill()
+        )
 
 
 @pytest.fixture(scope="module")

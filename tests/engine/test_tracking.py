@@ -127,6 +127,22 @@ def test_a_run_is_resumed_by_its_id_alone(output):
     assert resumed.data.metrics == {"train/loss": 0.5}
 
 
+def test_two_runs_may_begin_an_experiment_at_once(output, monkeypatch):
+    with tracker(output, experiment="at once"):
+        pass
+    find, asked = MlflowClient.get_experiment_by_name, []
+
+    def find_too_early(client, name):
+        asked.append(name)
+        return None if len(asked) == 1 else find(client, name)
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", find_too_early)
+    with tracker(output, experiment="at once") as second:
+        pass
+    assert second.problem is None
+    assert len(runs(output, "at once")) == 2
+
+
 def test_a_run_that_left_the_store_starts_anew_and_says_so(output, caplog):
     with (
         caplog.at_level(logging.WARNING, "medseg"),
