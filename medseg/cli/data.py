@@ -136,8 +136,12 @@ def split(state: State, /, **asked: Any) -> None:  # noqa: ANN401
 
 @data.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--patients", type=click.IntRange(min=1), default=6, show_default=True)
-@click.option("--days", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--patients", type=click.IntRange(min=1), default=6, show_default=True, help="Random people."
+)
+@click.option(
+    "--days", type=click.IntRange(min=1), default=2, show_default=True, help="Scans of each."
+)
 @options.seed
 @options.verbosity
 @options.as_json
