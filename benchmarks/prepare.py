@@ -20,8 +20,7 @@ import click
 import numpy as np
 import torch
 
-from medseg.data import Store, read_manifest, read_scans
-from medseg.data.items import item_of
+from medseg.data import Store, item_of, read_manifest, read_scans
 from medseg.io.png import write_slice
 from medseg.io.rle import encode
 from medseg.scan import Scan

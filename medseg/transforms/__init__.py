@@ -15,23 +15,18 @@ from medseg.transforms.regrid import regrid
 
 if TYPE_CHECKING:
     from medseg.transforms.augment import BatchAugment, Draw
+    from medseg.transforms.body import BodyCropOrPadd
     from medseg.transforms.export import SaveMasks
+    from medseg.transforms.intensity import ScaleByPercentilesd
     from medseg.transforms.placed import Chain, grid_of, moved, on_grid
     from medseg.transforms.postprocess import BackToGridd, Discreted, KeepProbsd, postprocessing
-    from medseg.transforms.preprocess import (
-        BodyCropOrPadd,
-        KeepGridd,
-        Orientd,
-        ScaleByPercentilesd,
-        ToSpacingd,
-        preprocessing,
-    )
+    from medseg.transforms.preprocess import KeepGridd, Orientd, ToSpacingd, preprocessing
     from medseg.transforms.reconstruct import ReadMasksd, ReadVolumed
 
 _HOMES = {
     "BackToGridd": "postprocess",
     "BatchAugment": "augment",
-    "BodyCropOrPadd": "preprocess",
+    "BodyCropOrPadd": "body",
     "Chain": "placed",
     "Discreted": "postprocess",
     "Draw": "augment",
@@ -41,7 +36,7 @@ _HOMES = {
     "ReadMasksd": "reconstruct",
     "ReadVolumed": "reconstruct",
     "SaveMasks": "export",
-    "ScaleByPercentilesd": "preprocess",
+    "ScaleByPercentilesd": "intensity",
     "ToSpacingd": "preprocess",
     "grid_of": "placed",
     "moved": "placed",

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_scans import item_of
 from torch.utils.data import DataLoader
 
 from medseg.data import (
@@ -17,7 +18,6 @@ from medseg.data import (
     read_manifest,
     read_scans,
 )
-from medseg.data.items import item_of
 from medseg.errors import DataError, UsageError
 from medseg.transforms import grid_of, preprocessing
 
@@ -268,7 +268,7 @@ def test_an_epoch_can_be_repeated():
     sampler = EpochSampler([None] * 10, seed=3)
     third = [list(sampler) for _ in range(3)][2]
     resumed = EpochSampler(10, seed=3)
-    resumed.set_epoch(2)
+    resumed.start_at(2)
     assert list(resumed) == third
     assert list(EpochSampler(10, seed=4)) != list(EpochSampler(10, seed=3))
 

@@ -1,10 +1,11 @@
-"""The chain to the network's grid: scaling, spacing, the body's box, and any orientation."""
+"""The chain to the network's grid and back, from any orientation and spacing."""
 
 from itertools import permutations, product
 
 import numpy as np
 import pytest
 import torch
+from tiny_scans import write_scan
 
 from medseg.errors import DataError, UsageError
 from medseg.geometry import Grid, lpi_grid
@@ -19,7 +20,6 @@ from medseg.transforms import (
     on_grid,
     preprocessing,
 )
-from medseg.transforms.preprocess import percentiles_above_minimum
 
 SPACING_MM = (1.5, 1.5, 3.0)
 ORIENTATIONS = [
@@ -29,94 +29,8 @@ ORIENTATIONS = [
 ]
 
 
-def body(shape_kji, centre_ji, radius_px, *, noise=0.0, seed=0):
-    """Return a round body of value 1 in noise, on its grid, ``(1, I, J, K)``."""
-    count, height, width = shape_kji
-    j, i = np.mgrid[:height, :width]
-    disc = (j - centre_ji[0]) ** 2 + (i - centre_ji[1]) ** 2 < radius_px**2
-    rng = np.random.default_rng(seed)
-    volume = np.abs(disc + rng.normal(0, noise, shape_kji)).astype(np.float32)
-    return on_grid(
-        torch.from_numpy(volume).permute(2, 1, 0)[None],
-        lpi_grid((width, height, count), SPACING_MM),
-    )
-
-
-def whole(values):
-    """Return an image ``(1, n, 1, 1)`` of the values."""
-    tensor = torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
-    return on_grid(tensor, lpi_grid((len(values), 1, 1), (1.0, 1.0, 1.0)))
-
-
-# Scaling
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        pytest.param(np.random.default_rng(0).integers(0, 900, (1, 9, 8, 7)), id="whole numbers"),
-        pytest.param(np.random.default_rng(1).integers(60000, 65536, (1, 9, 8, 7)), id="large"),
-        pytest.param(np.random.default_rng(2).normal(size=(1, 9, 8, 7)), id="fractions"),
-        pytest.param(np.random.default_rng(3).integers(-90, 90, (1, 9, 8, 7)), id="negative"),
-        pytest.param(np.random.default_rng(4).integers(0, 90000, (1, 9, 8, 7)), id="over 16 bits"),
-    ],
-)
-def test_percentiles_equal_numpys_above_the_minimum(values):
-    image = torch.from_numpy(values.astype(np.float32))
-    above = values.astype(np.float32)
-    expected = np.percentile(above[above > above.min()].astype(np.float64), (3.3, 98.1))
-    assert percentiles_above_minimum(image, (3.3, 98.1)) == pytest.approx(tuple(expected), rel=1e-6)
-
-
-def test_scaling_worked_by_hand():
-    # Above the minimum lie 1 … 101; their 1st and 99th percentiles are 2 and 100.
-    scaled = ScaleByPercentilesd("image")({"image": whole(range(102))})["image"].flatten()
-    assert scaled[:3].tolist() == [0, 0, 0]
-    assert scaled[51].item() == pytest.approx(0.5)
-    assert scaled[100:].tolist() == [1, 1]
-
-
-def test_an_empty_frame_changes_no_grey_value():
-    values = [*range(1, 200)]
-    narrow = ScaleByPercentilesd("image")({"image": whole([0, *values])})["image"].flatten()
-    wide = ScaleByPercentilesd("image")({"image": whole([0] * 5000 + values)})["image"].flatten()
-    assert torch.equal(narrow[1:].as_tensor(), wide[5000:].as_tensor())
-
-
-def test_scale_and_offset_of_the_scanner_change_nothing():
-    values = np.random.default_rng(0).integers(0, 500, 300)
-    a = ScaleByPercentilesd("image")({"image": whole(values)})["image"]
-    b = ScaleByPercentilesd("image")({"image": whole(values * 7 + 40)})["image"]
-    torch.testing.assert_close(a.as_tensor(), b.as_tensor())
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        pytest.param([7, 7, 7], [0, 0, 0], id="constant"),
-        pytest.param([0, 0, 0], [0, 0, 0], id="zero"),
-        pytest.param([2, 9, 2], [0, 1, 0], id="two values"),
-        pytest.param([0.5], [0], id="one voxel"),
-    ],
-)
-def test_images_without_a_range_give_no_nan(values, expected):
-    assert (
-        ScaleByPercentilesd("image")({"image": whole(values)})["image"].flatten().tolist()
-        == expected
-    )
-
-
-def test_the_image_that_is_scaled_is_left_as_it_was():
-    image = whole(range(50))
-    ScaleByPercentilesd("image")({"image": image})
-    assert image.flatten().tolist() == list(range(50))
-
-
-# Spacing
-
-
 def test_a_scan_that_has_the_spacing_is_left_alone():
-    image = body((2, 8, 8), (4, 4), 3)
+    image = on_grid(torch.rand(1, 8, 8, 2), lpi_grid((8, 8, 2), SPACING_MM))
     assert ToSpacingd("image", spacing_mm=SPACING_MM)({"image": image})["image"] is image
 
 
@@ -147,101 +61,6 @@ def test_a_key_without_a_mode_is_refused():
         ToSpacingd(["image", "label"], modes=["linear"])
 
 
-# The body's box
-
-
-def box(image, roi_px, **masks):
-    """Return the prepared image and its first voxel's index in the image given."""
-    item = BodyCropOrPadd(["image", *masks], roi_px=roi_px)({"image": image, **masks})
-    start = np.linalg.inv(image.affine.numpy()) @ item["image"].affine.numpy()[:, 3]
-    return item, tuple(np.rint(start[:3]).astype(int).tolist())
-
-
-def test_a_smaller_slice_is_padded_alike_on_both_sides():
-    item, start = box(body((2, 10, 12), (5, 6), 4), (16, 20))
-    assert item["image"].shape == (1, 20, 16, 2)
-    assert start == (-4, -3, 0)
-    assert item["image"][0, :4].sum() == 0
-
-
-def test_an_odd_pixel_of_padding_goes_to_the_near_side():
-    item, start = box(body((1, 9, 9), (4, 4), 3), (12, 12))
-    assert item["image"].shape == (1, 12, 12, 1)
-    assert start == (-2, -2, 0)
-
-
-def test_a_body_that_fits_gives_exactly_the_roi_around_it():
-    item, start = box(body((3, 80, 120), (40, 70), 15), (48, 48))
-    assert item["image"].shape == (1, 48, 48, 3)
-    assert start == pytest.approx((70 - 24, 40 - 24, 0), abs=2)
-    assert item["image"].sum() == body((3, 80, 120), (40, 70), 15).sum()
-
-
-def test_a_body_at_the_rim_does_not_push_the_box_out_of_the_slice():
-    item, start = box(body((3, 100, 100), (85, 14), 14), (40, 40))
-    assert item["image"].shape == (1, 40, 40, 3)
-    assert start == (0, 60, 0)
-
-
-def test_a_larger_body_is_kept_whole():
-    image = body((3, 120, 120), (60, 60), 40)
-    item, _ = box(image, (64, 64))
-    assert 80 <= item["image"].shape[1] <= 96
-    assert item["image"].sum() == image.sum()
-
-
-def test_one_long_axis_is_cropped_and_the_short_one_padded():
-    item, start = box(body((2, 40, 100), (20, 30), 12), (48, 48))
-    assert item["image"].shape == (1, 48, 48, 2)
-    assert start[1] == -4
-    assert start[0] == pytest.approx(30 - 24, abs=2)
-
-
-def test_noise_does_not_move_the_box():
-    clean, still = (box(body((20, 90, 120), (45, 60), 20, noise=n), (48, 48)) for n in (0, 0.06))
-    assert clean[1] == still[1]
-    assert clean[0]["image"].shape == still[0]["image"].shape
-
-
-def test_a_few_bright_pixels_are_no_body():
-    image = body((20, 90, 120), (45, 60), 20)
-    image[0, 2, 3, :] = 1
-    image[0, 110, 80, 4] = 1
-    assert box(image, (48, 48))[1] == box(body((20, 90, 120), (45, 60), 20), (48, 48))[1]
-
-
-def test_a_body_in_a_tenth_of_the_slices_is_seen():
-    image = body((20, 90, 120), (45, 30), 12)
-    image[..., 2:] = 0
-    assert box(image, (48, 48))[1][0] == pytest.approx(30 - 24, abs=2)
-
-
-def test_an_image_without_a_body_is_kept_whole():
-    image = body((2, 90, 120), (45, 60), 0)
-    item, start = box(image, (48, 48))
-    assert item["image"].shape == (1, 120, 90, 2)
-    assert start == (0, 0, 0)
-
-
-def test_masks_are_never_cut():
-    image = body((3, 80, 120), (40, 60), 12)
-    masks = on_grid(torch.zeros(2, 120, 80, 3, dtype=torch.uint8), grid_of(image))
-    masks[1, 3, 78, 1] = 1
-    item, start = box(image, (40, 40), label=masks)
-    assert item["label"].sum() == 1
-    assert start[0] == 3
-    assert item["label"].shape[1:] == item["image"].shape[1:]
-
-
-def test_empty_masks_do_not_matter():
-    image = body((3, 80, 120), (40, 60), 12)
-    masks = on_grid(torch.zeros(2, 120, 80, 3, dtype=torch.uint8), grid_of(image))
-    assert box(image, (40, 40), label=masks)[1] == box(image, (40, 40))[1]
-
-
-# The chain
-
-
 def phantom_volume(shape_kji=(6, 20, 24)):
     """Return 16-bit values of a body with two organs, and the organs' masks, ``(K, J, I)``."""
     rng = np.random.default_rng(7)
@@ -258,9 +77,9 @@ def phantom_volume(shape_kji=(6, 20, 24)):
     return volume, masks
 
 
-def test_images_are_alike_with_and_without_labels(scan_of):
+def test_images_are_alike_with_and_without_labels(tmp_path):
     volume, masks = phantom_volume((6, 40, 50))
-    scan = scan_of(volume, masks=masks)
+    scan = write_scan(tmp_path, volume, masks=masks)
     with_labels = preprocessing(organs=("left", "right"), roi_px=(32, 32))
     without = preprocessing(["image"], roi_px=(32, 32))
     a = with_labels({"image": scan, "label": scan})
@@ -271,9 +90,9 @@ def test_images_are_alike_with_and_without_labels(scan_of):
     assert a["native"].shape == b["native"].shape == (50, 40, 6)
 
 
-def test_prepared_masks_go_back_voxel_for_voxel(scan_of):
+def test_prepared_masks_go_back_voxel_for_voxel(tmp_path):
     volume, masks = phantom_volume((6, 40, 50))
-    scan = scan_of(volume, masks=masks)
+    scan = write_scan(tmp_path, volume, masks=masks)
     item = preprocessing(organs=("left", "right"), roi_px=(32, 36))({"image": scan, "label": scan})
     assert item["image"].shape == (1, 36, 32, 6)
     back = BackToGridd("label", fill=0, mode="nearest")(item)["label"]
@@ -324,9 +143,9 @@ def test_landmarks_of_a_coarser_scan_come_back_within_half_a_voxel():
         assert (error_mm <= np.array(grid.spacing_mm) / 2).all()
 
 
-def test_a_coarser_scan_is_prepared_at_the_spacing_wanted(scan_of):
+def test_a_coarser_scan_is_prepared_at_the_spacing_wanted(tmp_path):
     volume, masks = phantom_volume()
-    scan = scan_of(volume, masks=masks, spacing_mm=(1.63, 1.63, 3.0))
+    scan = write_scan(tmp_path, volume, masks=masks, spacing_mm=(1.63, 1.63, 3.0))
     item = preprocessing(organs=("left", "right"), roi_px=(32, 32))({"image": scan, "label": scan})
     assert item["image"].shape == (1, 32, 32, 6)
     assert grid_of(item["image"]).spacing_mm == pytest.approx(SPACING_MM)
@@ -337,15 +156,15 @@ def test_a_coarser_scan_is_prepared_at_the_spacing_wanted(scan_of):
 
 
 @pytest.mark.parametrize("count", [pytest.param(1, id="one slice"), pytest.param(2, id="two")])
-def test_short_scans_are_prepared(scan_of, count):
+def test_short_scans_are_prepared(tmp_path, count):
     volume, masks = phantom_volume((count, 20, 24))
-    scan = scan_of(volume, masks=masks)
+    scan = write_scan(tmp_path, volume, masks=masks)
     item = preprocessing(organs=("left", "right"), roi_px=(32, 32))({"image": scan, "label": scan})
     assert item["image"].shape == (1, 32, 32, count)
 
 
-def test_faults_reach_the_caller_as_they_were_raised(scan_of):
-    scan = scan_of(phantom_volume()[0])
+def test_faults_reach_the_caller_as_they_were_raised(tmp_path):
+    scan = write_scan(tmp_path, phantom_volume()[0])
     scan.slice_files[2].write_bytes(b"")
     with pytest.raises(DataError, match=r"E-EMPTY.*slice_0003"):
         preprocessing(["image"])({"image": scan})

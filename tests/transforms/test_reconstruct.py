@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_scans import write_scan
 
 from medseg.errors import DataError, GeometryError
 from medseg.geometry import lpi_grid
@@ -17,8 +18,8 @@ VOLUME = np.arange(12).reshape(2, 2, 3) * 5000
 LABELS = LabelSet((Organ("liver", 1, (1, 2, 3), "1", "Liver"),), ("liver",))
 
 
-def test_a_volume_is_indexed_by_column_row_slice(scan_of):
-    scan = scan_of(VOLUME, spacing_mm=(1.0, 2.0, 3.0))
+def test_a_volume_is_indexed_by_column_row_slice(tmp_path):
+    scan = write_scan(tmp_path, VOLUME, spacing_mm=(1.0, 2.0, 3.0))
     image = ReadVolumed("image")({"image": scan})["image"]
     assert image.shape == (1, 3, 2, 2)
     assert image.dtype == torch.float32
@@ -28,15 +29,15 @@ def test_a_volume_is_indexed_by_column_row_slice(scan_of):
     assert grid_of(image).spacing_mm == (1.0, 2.0, 3.0)
 
 
-def test_slices_lie_one_after_another_in_memory(scan_of):
-    scan = scan_of(VOLUME, masks={"a": VOLUME > 10000, "b": VOLUME > 20000})
+def test_slices_lie_one_after_another_in_memory(tmp_path):
+    scan = write_scan(tmp_path, VOLUME, masks={"a": VOLUME > 10000, "b": VOLUME > 20000})
     item = ReadMasksd("label", ("a", "b"))(ReadVolumed("image")({"image": scan, "label": scan}))
     assert item["image"].permute(0, 3, 2, 1).is_contiguous()
     assert item["label"].permute(0, 3, 2, 1).is_contiguous()
 
 
-def test_a_nifti_of_the_same_scan_reads_the_same(scan_of, tmp_path):
-    scan = scan_of(VOLUME)
+def test_a_nifti_of_the_same_scan_reads_the_same(tmp_path):
+    scan = write_scan(tmp_path, VOLUME)
     path = tmp_path / "scan.nii.gz"
     write_image(path, VOLUME.transpose(2, 1, 0).astype(np.float32), scan.grid)
     read = ReadVolumed("image")
@@ -46,8 +47,8 @@ def test_a_nifti_of_the_same_scan_reads_the_same(scan_of, tmp_path):
     assert torch.equal(filed.as_tensor(), read({"image": str(path)})["image"].as_tensor())
 
 
-def test_all_damaged_slices_are_told_at_once(scan_of):
-    scan = scan_of(VOLUME)
+def test_all_damaged_slices_are_told_at_once(tmp_path):
+    scan = write_scan(tmp_path, VOLUME)
     scan.slice_files[0].write_bytes(b"")
     scan.slice_files[1].write_bytes(b"\xff\xd8\xff no slice")
     with pytest.raises(DataError, match="0 bytes") as caught:
@@ -55,20 +56,20 @@ def test_all_damaged_slices_are_told_at_once(scan_of):
     assert [problem.code for problem in caught.value.problems] == ["E-EMPTY", "E-FORMAT"]
 
 
-def test_a_slice_of_another_size_is_refused(scan_of):
-    scan = replace(scan_of(VOLUME), size_px=(2, 3))
+def test_a_slice_of_another_size_is_refused(tmp_path):
+    scan = replace(write_scan(tmp_path, VOLUME), size_px=(2, 3))
     with pytest.raises(DataError, match=r"E-SIZE.*3 x 2 pixels \(expected 2 x 3\)"):
         ReadVolumed("image")({"image": scan})
 
 
-def test_a_scan_without_slices_is_refused(scan_of):
-    scan = replace(scan_of(VOLUME), slice_files=())
+def test_a_scan_without_slices_is_refused(tmp_path):
+    scan = replace(write_scan(tmp_path, VOLUME), slice_files=())
     with pytest.raises(DataError, match=r"E-EMPTY.*case1_day0: no slices"):
         ReadVolumed("image")({"image": scan})
 
 
-def test_masks_have_a_channel_an_organ_and_may_overlap(scan_of):
-    scan = replace(scan_of(VOLUME), rle={"b": ("2 2", ""), "a": ("3 1 6 1", "1 1")})
+def test_masks_have_a_channel_an_organ_and_may_overlap(tmp_path):
+    scan = replace(write_scan(tmp_path, VOLUME), rle={"b": ("2 2", ""), "a": ("3 1 6 1", "1 1")})
     label = ReadMasksd("label", ("a", "b"))({"label": scan})["label"]
     assert label.shape == (2, 3, 2, 2)
     assert label.dtype == torch.uint8
@@ -79,8 +80,8 @@ def test_masks_have_a_channel_an_organ_and_may_overlap(scan_of):
     assert grid_of(label).axis_codes == ("L", "P", "I")
 
 
-def test_a_scan_without_any_organ_gives_zeros(scan_of):
-    scan = replace(scan_of(VOLUME), rle={"a": ("", "")})
+def test_a_scan_without_any_organ_gives_zeros(tmp_path):
+    scan = replace(write_scan(tmp_path, VOLUME), rle={"a": ("", "")})
     assert not ReadMasksd("label", ("a",))({"label": scan})["label"].any()
 
 
@@ -94,8 +95,8 @@ def test_a_scan_without_any_organ_gives_zeros(scan_of):
         ),
     ],
 )
-def test_wrong_labels_are_refused(scan_of, rle, message):
-    scan = replace(scan_of(VOLUME), rle=rle)
+def test_wrong_labels_are_refused(tmp_path, rle, message):
+    scan = replace(write_scan(tmp_path, VOLUME), rle=rle)
     with pytest.raises(DataError, match=message):
         ReadMasksd("label", ("a",))({"label": scan})
 
@@ -111,16 +112,16 @@ def test_a_label_map_gives_a_mask_for_each_code(tmp_path):
     assert torch.equal(coded.as_tensor()[0], torch.from_numpy(1 - label_map))
 
 
-def test_masks_on_another_grid_than_their_image_are_refused(scan_of, tmp_path):
+def test_masks_on_another_grid_than_their_image_are_refused(tmp_path):
     path = tmp_path / "map.nii.gz"
     write_label_map(
         path, np.ones((3, 2, 2), np.uint8), lpi_grid((3, 2, 2), (1.0, 1.5, 3.0)), LABELS
     )
-    item = ReadVolumed("image")({"image": scan_of(VOLUME), "label": path})
+    item = ReadVolumed("image")({"image": write_scan(tmp_path, VOLUME), "label": path})
     with pytest.raises(GeometryError, match=r"map.nii.gz: lies 1.000 mm off its reference"):
         ReadMasksd("label", ("liver",))(item)
 
 
-def test_items_without_labels_pass_when_allowed(scan_of):
-    item = {"image": scan_of(VOLUME)}
+def test_items_without_labels_pass_when_allowed(tmp_path):
+    item = {"image": write_scan(tmp_path, VOLUME)}
     assert ReadMasksd("label", ("a",), allow_missing_keys=True)(item) == item

@@ -1,0 +1,86 @@
+"""Grey values that mean the same in every scan."""
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medseg.transforms.placed import Item, grid_of, on_grid
+
+
+class ScaleByPercentilesd(MapTransform):  # type: ignore[misc]
+    """Scale an image to [0, 1] between two of its own percentiles, and clip.
+
+    MR intensities have no unit: each scan is measured by itself. The percentiles are those of the
+    voxels **above the scan's minimum**. A scan's frame is empty by 10 to 45 % of its voxels,
+    depending on its field of view; were they counted, the same tissue would get another grey
+    value in a wider frame. The lower percentile maps to 0, the upper one to 1.
+
+    A constant scan gives zeros; one with two values gives 0 and 1.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        *,
+        lower: float = 1.0,
+        upper: float = 99.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.lower, self.upper = lower, upper
+
+    def __call__(self, data: Item) -> dict[str, object]:
+        """Return the item with its images scaled."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            image = item[key]
+            low, high = percentiles_above_minimum(image, (self.lower, self.upper))
+            scaled = image.as_subclass(Tensor) - low
+            # An empty range cannot divide: a constant scan is zero everywhere by now.
+            scaled.mul_(1 / (high - low) if high > low else 0.0).clamp_(0, 1)
+            item[key] = on_grid(scaled, grid_of(image))
+        return item
+
+
+def percentiles_above_minimum(image: Tensor, percents: tuple[float, float]) -> tuple[float, float]:
+    """Return two percentiles of the values above the minimum, interpolated between ranks.
+
+    Where both are equal, as in an image of two values, the first is the minimum. A constant image
+    returns its value twice.
+    """
+    # Any order of the voxels will do, but the order of memory is the fastest to read.
+    flat = image.as_subclass(Tensor).permute(0, 3, 2, 1).reshape(-1).numpy()
+    lowest, highest = float(flat.min()), float(flat.max())
+    if lowest == highest:
+        return lowest, lowest
+    counts = _counts(flat) if lowest >= 0 and highest <= 0xFFFF else None
+    if counts is None:
+        low, high = np.percentile(flat[flat > lowest].astype(np.float64), percents)
+    else:
+        counts[int(lowest)] = 0
+        low, high = _counted_percentiles(counts, percents)
+    return (float(low), float(high)) if high > low else (lowest, float(high))
+
+
+def _counts(flat: NDArray[np.float32]) -> NDArray[np.int64] | None:
+    """Return how often each value 0 … 65535 occurs; None when values are not whole numbers."""
+    counts = np.zeros(0x10000, np.int64)
+    for part in np.array_split(flat, max(1, flat.size >> 20)):
+        whole = part.astype(np.uint16)
+        if not np.array_equal(whole, part):
+            return None
+        counts += np.bincount(whole, minlength=0x10000)
+    return counts
+
+
+def _counted_percentiles(
+    counts: NDArray[np.int64], percents: tuple[float, float]
+) -> tuple[float, float]:
+    below_or_at = counts.cumsum()
+    ranks = np.array(percents) / 100 * (below_or_at[-1] - 1)
+    floor = np.searchsorted(below_or_at, np.floor(ranks), side="right")
+    ceil = np.searchsorted(below_or_at, np.ceil(ranks), side="right")
+    low, high = floor + (ranks % 1) * (ceil - floor)
+    return float(low), float(high)
