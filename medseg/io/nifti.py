@@ -3,7 +3,8 @@
 A NIfTI file can say twice where its voxels lie: the *sform* is an affine, the *qform* a rotation
 (a quaternion in float32) with the voxel sizes of ``pixdim``. Each has a *code*: 0 unknown, 1 the
 scanner's frame, 2 aligned to something else. Readers differ in which form they believe, so a file
-is read only if its coded forms agree, and written with both forms equal and coded. Nothing is
+is read only if its coded forms agree, and written with both forms equal and coded; a qform that
+cannot hold the affine to 0.001 mm is left uncoded, and no reader is misled by it. Nothing is
 guessed, nothing repaired, and nothing but voxels, grid and form code passes from input to output:
 free text in a header may name a patient.
 """
@@ -16,12 +17,13 @@ from typing import BinaryIO, Literal, NamedTuple, cast
 
 import nibabel as nib
 import numpy as np
+from nibabel.quaternions import quat2mat
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from medseg.errors import DataError, GeometryError, Problem, ResourceError
-from medseg.geometry import Grid
+from medseg.geometry import TOLERANCE_MM, Grid, corner_shift_mm
 from medseg.io.atomic import replacing
 from medseg.io.nifti_claims import Claims, Form, Layout, Reader, require_writable
 from medseg.io.nifti_stream import MAX_INFLATION, opened, require_bytes, voxel_bytes
@@ -218,6 +220,10 @@ def _new_header(voxels: Voxels, grid: Grid, frame: Frame, label: str | None) -> 
     header.set_data_dtype(voxels.dtype)
     header.set_sform(grid.affine_ras_mm, frame.form_code)
     header.set_qform(grid.affine_ras_mm, frame.form_code)
+    if _qform_shift_mm(header, grid) > TOLERANCE_MM:
+        # ITK 5.4 believes a coded qform unless the sform's code is 1. Half a turn and a little,
+        # such as a tilted axial scan, float32 keeps to 7e-4 rad only: leave it to the sform then.
+        header["qform_code"] = 0
     header.set_xyzt_units("mm")
     header["vox_offset"], header["scl_slope"], header["scl_inter"] = 352, 1, 0
     header["descrip"] = frame.note.encode("ascii")
@@ -227,6 +233,18 @@ def _new_header(voxels: Voxels, grid: Grid, frame: Frame, label: str | None) -> 
             label.encode("ascii", "replace")[:15],
         )
     return header
+
+
+def _qform_shift_mm(header: "nib.Nifti1Header", grid: Grid) -> float:
+    """Return how far a corner of the grid is off, as nibabel or as nifti1_io.c reads the qform."""
+    by_nibabel = header.get_qform()
+    quaternion = header.get_qform_quaternion()
+    if quaternion[0] ** 2 < 1e-7:  # nifti1_io.c: nifti_quatern_to_mat44
+        quaternion[0] = 0
+    by_c = by_nibabel.copy()
+    by_c[:3, :3] = quat2mat(quaternion) * header["pixdim"][1:4]
+    by_c[:3, 2] *= header["pixdim"][0]
+    return max(corner_shift_mm(grid, Grid(grid.shape, form)) for form in (by_nibabel, by_c))
 
 
 def _read(path: Path, *, use: Form | None = None, assume_ras: bool = False) -> _Content:

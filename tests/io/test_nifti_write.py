@@ -12,7 +12,7 @@ import SimpleITK
 from scipy.spatial.transform import Rotation
 
 from medseg.errors import DataError, GeometryError, ResourceError
-from medseg.geometry import Grid, lpi_grid
+from medseg.geometry import Grid, corner_shift_mm, lpi_grid
 from medseg.io import nifti
 from medseg.io.nifti import (
     Frame,
@@ -55,6 +55,8 @@ GRIDS = [
     pytest.param(oblique(("L", "P", "I"), (0.2, -0.1, 0.3)), id="tilted a little"),
     pytest.param(oblique(("A", "S", "L"), (-40, 20, 10)), id="oblique sagittal"),
 ]
+# Half a turn and 0.02 degrees: no quaternion of float32 holds that to 0.001 mm.
+BEYOND_QFORM = pytest.param(oblique(("L", "P", "S"), (0.02, -0.01, 0.01)), id="tilted by a hair")
 
 
 def landmarks(shape):
@@ -98,7 +100,7 @@ def places_by_itk(path):
     return found
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", [*GRIDS, BEYOND_QFORM])
 @pytest.mark.parametrize("reader", [places_by_nibabel, places_by_simpleitk, places_by_itk])
 def test_three_readers_find_the_same_voxel_at_the_same_millimetre(tmp_path, grid, reader):
     voxels = landmarks(grid.shape)
@@ -139,6 +141,17 @@ def test_the_header_of_a_label_map_holds_the_invariants(tmp_path, grid):
     assert header["descrip"].item() == b"medseg: orientation assumed, not scanner"
     assert header.get_zooms() == pytest.approx(grid.spacing_mm, abs=1e-6)
     assert list(header.extensions) == []
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_qform_that_cannot_hold_the_affine_is_left_uncoded(tmp_path, code):
+    (grid,) = BEYOND_QFORM.values
+    write_mask(tmp_path / "a.nii.gz", landmarks(SHAPE) > 0, grid, frame=Frame(code, "medseg"))
+    header = nib.load(tmp_path / "a.nii.gz").header
+    assert corner_shift_mm(grid, Grid(SHAPE, header.get_qform())) > 1e-3
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (code, 0)
+    assert np.array_equal(header.get_sform(), grid.affine_ras_mm.astype(np.float32))
+    assert read_image(tmp_path / "a.nii.gz").frame.form_code == code
 
 
 def test_the_axis_codes_of_stacked_slices_are_left_back_and_feet(tmp_path):
