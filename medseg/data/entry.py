@@ -91,16 +91,16 @@ def arrays_of(item: Mapping[str, Any], *, subject: str) -> Arrays:
     if not (low >= -_LARGEST and high <= _LARGEST):
         raise DataError(Problem("E-NONFINITE", subject, "its prepared image is not finite"))
     half: NDArray[np.float16] = image.half().contiguous().numpy()
-    if item.get("label") is None:
+    if item.get("label") is None or not len(item["label"]):
         return Arrays(half, None, 0)
     masks = _slices_first(item["label"])
     if len(masks) > MAX_CHANNELS:
         raise UsageError(
             Problem("E-CHANNELS", subject, f"{len(masks)} masks", f"at most {MAX_CHANNELS}")
         )
-    bits = torch.zeros(masks.shape[1:], dtype=torch.uint8)
-    for channel, mask in enumerate(masks):
-        bits.bitwise_or_(mask.ne(0).byte() << channel)
+    bits = masks[0].ne(0).byte().contiguous()
+    for channel, mask in enumerate(masks[1:], 1):
+        bits.bitwise_or_(mask.ne(0).view(torch.uint8).bitwise_left_shift_(channel))
     return Arrays(half, bits.numpy(), len(masks))
 
 

@@ -168,8 +168,8 @@ class VolumeDataset(Dataset[dict[str, Any]]):
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yield (epoch, number) for every number of a data set, shuffled anew each epoch.
 
-    The order follows from seed and epoch alone. Each pass advances `epoch` by one; `set_epoch`
-    makes the next pass that of another epoch, as when training is resumed.
+    The order follows from seed and epoch alone. Each pass advances `epoch` by one; `start_at`
+    makes the next pass begin elsewhere, as when training is resumed.
 
     Args:
         dataset: The data set, or its length.
@@ -180,21 +180,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __init__(self, dataset: Sized | int, *, seed: int = 0, shuffle: bool = True) -> None:
         self.length = dataset if isinstance(dataset, int) else len(dataset)
         self.seed, self.shuffle = seed, shuffle
-        self.epoch = 0
+        self.epoch, self._skip = 0, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next pass that of `epoch`, counted from 0."""
-        self.epoch = epoch
+    def start_at(self, epoch: int, number: int = 0) -> None:
+        """Make the next pass that of `epoch`, counted from 0, without its first `number` slices."""
+        self.epoch, self._skip = epoch, number
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, self.epoch = self.epoch, self.epoch + 1
+        first, self._skip = self._skip, 0
         order = np.arange(self.length)
         if self.shuffle:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
-        return ((epoch, int(number)) for number in order)
+        return ((epoch, int(number)) for number in order[first:])
 
 
 def _seed(seed: int, epoch: int, number: int) -> int:

@@ -273,6 +273,14 @@ def test_an_epoch_can_be_repeated():
     assert list(EpochSampler(10, seed=4)) != list(EpochSampler(10, seed=3))
 
 
+def test_an_epoch_can_be_taken_up_in_its_middle():
+    third = [list(sampler) for sampler in [EpochSampler(10, seed=3)] for _ in range(3)][2]
+    resumed = EpochSampler(10, seed=3)
+    resumed.start_at(2, 4)
+    assert list(resumed) == third[4:]
+    assert len(list(resumed)) == 10
+
+
 def test_the_epoch_advances_when_a_pass_begins():
     sampler = EpochSampler(4)
     iter(sampler)
