@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medseg.data.manifest import Manifest, read_manifest
     from medseg.data.neighbours import gather, neighbour_stack
     from medseg.data.slices import EpochSampler, SliceDataset, VolumeDataset
+    from medseg.data.sources import inference_items, item_of, items, label_set
     from medseg.data.splits import Fold, Splits, make_splits, read_splits
     from medseg.data.store import Store
     from medseg.data.uwmgi import read_scan_folder, read_scans
@@ -32,7 +33,11 @@ _HOMES = {
     "Summary": "check",
     "VolumeDataset": "slices",
     "gather": "neighbours",
+    "inference_items": "sources",
     "inspect": "check",
+    "item_of": "sources",
+    "items": "sources",
+    "label_set": "sources",
     "make_splits": "splits",
     "neighbour_stack": "neighbours",
     "read_manifest": "manifest",
@@ -56,7 +61,11 @@ __all__ = [
     "Summary",
     "VolumeDataset",
     "gather",
+    "inference_items",
     "inspect",
+    "item_of",
+    "items",
+    "label_set",
     "make_splits",
     "neighbour_stack",
     "read_manifest",

@@ -18,7 +18,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def replacing(path: Path, *, verify: Callable[[Path], None] | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> Iterator[BinaryIO]:
     """Open a stream whose bytes become the file `path` when the block ends without an error.
 
     Args:

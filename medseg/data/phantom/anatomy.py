@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.phantom.canvas import Canvas, Ellipse, Ellipsoid, Floats
+from medseg.data.phantom.canvas import REACH_MM, Canvas, Ellipse, Ellipsoid, Floats
 
 # z, half-width, front and back of the space inside the skin's fat
 _TRUNK = np.array(
@@ -29,20 +29,20 @@ _TRUNK = np.array(
 # z, thickness of the fat under the skin in front, at the sides, at the back
 _FAT = np.array(
     [
-        (-40, 10, 10, 8),
-        (100, 10, 9, 9),
-        (200, 12, 10, 11),
-        (270, 17, 14, 17),
-        (340, 22, 20, 28),
-        (430, 20, 24, 30),
+        (-40, 9, 9, 8),
+        (100, 8, 8, 8),
+        (200, 9, 8, 9),
+        (270, 12, 11, 15),
+        (340, 16, 18, 26),
+        (430, 16, 22, 28),
     ],
     float,
 )
 _LIVER = (
-    Ellipsoid(-64, -4, 184, 74, 80, 80, lean_x=-0.12),
+    Ellipsoid(-64, -4, 178, 74, 80, 76, lean_x=-0.12, lean_y=0.1),
     Ellipsoid(2, -52, 170, 62, 30, 46, turn=12, lean_x=-0.3),
 )
-_SPLEEN = Ellipsoid(98, 40, 180, 25, 48, 52, turn=-22, lean_y=-0.1)
+_SPLEEN = Ellipsoid(98, 38, 174, 25, 48, 54, turn=-22, lean_y=-0.1)
 _KIDNEYS = (
     Ellipsoid(-60, 36, 254, 24, 28, 54, turn=32, lean_x=-0.16),
     Ellipsoid(60, 34, 240, 24, 28, 55, turn=-32, lean_x=0.16),
@@ -63,11 +63,13 @@ class Body:
 
     Attributes:
         fat: Thickness of fat under the skin relative to the average.
+        tones: Signal of liver, spleen, and the fat around the bowel.
         dome_mm: Height of the right and the left dome of the diaphragm.
         arm: -1 or 1 for an arm at the right or left side of the picture, 0 for none.
     """
 
     fat: float
+    tones: tuple[float, float, float]
     dome_mm: tuple[float, float]
     arm: int
 
@@ -81,7 +83,8 @@ class Sheet:
         z_mm: Canonical height.
         fine: Noise with waves of a few mm, ``(H, W)``, mean 0.
         coarse: Noise with waves of a centimetre.
-        cavity_mm: Field of the cavity inside the muscle wall, solid organs cut out.
+        cavity_mm: Field of the cavity inside the muscle wall, firm organs cut out.
+        soft_mm: Field of liver and spleen, which give way to a full large bowel only.
     """
 
     canvas: Canvas
@@ -89,6 +92,7 @@ class Sheet:
     fine: Floats
     coarse: Floats
     cavity_mm: Floats
+    soft_mm: Floats
 
     def solid(self, shape: Ellipse | None, tone: Floats | float, *, gap_mm: float = 0.0) -> None:
         """Paint an ellipse inside the body and keep the bowel out of it."""
@@ -102,8 +106,11 @@ class Sheet:
 def draw_body(rng: np.random.Generator) -> Body:
     """Return a random patient's body."""
     fat = float(rng.uniform(0.6, 1.5))
+    tones = float(rng.uniform(0.28, 0.38)), float(rng.uniform(0.22, 0.3)), rng.uniform(0.55, 0.68)
     dome = float(rng.uniform(100, 112))
-    return Body(fat, (dome, dome + float(rng.uniform(8, 18))), int(rng.choice([-1, 0, 0, 1])))
+    return Body(
+        fat, tones, (dome, dome + float(rng.uniform(8, 18))), int(rng.choice([-1, 0, 0, 1]))
+    )
 
 
 def start_sheet(canvas: Canvas, body: Body, z_mm: float, textures: tuple[Floats, Floats]) -> Sheet:
@@ -116,39 +123,44 @@ def start_sheet(canvas: Canvas, body: Body, z_mm: float, textures: tuple[Floats,
         textures: Fine and coarse noise, ``(H, W)`` each.
     """
     fine, coarse = textures
-    wide, front, back = _row(_TRUNK, z_mm)
-    fat_front, fat_side, fat_back = body.fat * _row(_FAT, z_mm)
     groove = 5 * np.exp(-((canvas.x_mm / 14) ** 2)) * (canvas.y_mm > 0)
-    outer = _between(front - fat_front, back + fat_back, wide + fat_side)
-    _, skin = canvas.ellipse(outer, box=canvas.whole, power=2.4)
+    outer, inner = _outlines(body, z_mm)
+    _, skin = canvas.ellipse(outer, box=canvas.whole, boxy=0.45)
     skin += groove
+    # Whoever lies on a table has a flat back.
+    np.maximum(skin, canvas.y_mm - (outer.y + outer.b - 5), out=skin)
     canvas.paint(canvas.whole, skin, 0.45)
     canvas.paint(canvas.whole, skin + 2, 0.84 + 0.03 * coarse + 0.015 * fine)
     # Scarpa's fascia: a thin dark film halfway through the fat.
-    fascia = np.abs(skin + 0.55 * fat_side + 1.5 * coarse) - 0.2
-    canvas.paint(canvas.whole, fascia, 0.66)
-    _, wall = canvas.ellipse(_between(front, back, wide), box=canvas.whole, power=2.3)
+    depth = 0.55 * (outer.a - inner.a)
+    fascia = np.maximum(np.abs(skin + depth + 1.2 * coarse) - 0.2, canvas.y_mm - 30)
+    canvas.paint(canvas.whole, fascia, 0.72)
+    _, wall = canvas.ellipse(inner, box=canvas.whole, boxy=0.42)
     wall += groove
     canvas.paint(canvas.whole, wall, 0.15 + 0.03 * fine)
     # The oblique muscles lie in sheets with a film of fat between them.
     film = np.abs(wall + 5.5 + 0.8 * coarse) - 0.4
     canvas.paint(canvas.whole, film, 0.42, soft_mm=1.6)
     cavity = wall + np.float32(11.0)
-    vessels = 0.3 * np.clip(np.abs(fine) - 1.5, 0, 1)
-    canvas.paint(canvas.whole, cavity, 0.62 + 0.03 * fine + 0.05 * coarse - vessels)
-    sheet = Sheet(canvas, z_mm, fine, coarse, cavity)
+    vessels = 0.25 * np.clip(np.abs(fine) - 2.1, 0, 1)
+    canvas.paint(canvas.whole, cavity, body.tones[2] + 0.03 * fine + 0.05 * coarse - vessels)
+    sheet = Sheet(canvas, z_mm, fine, coarse, cavity, np.full_like(cavity, 99))
+    if z_mm > 190:  # the straight muscles, left and right of the white line
+        for side in (-1, 1):
+            shape = Ellipse(side * 33, inner.y - inner.b + 7, 31, 8, side * 9)
+            sheet.solid(shape, 0.15 + 0.03 * fine, gap_mm=1)
     if z_mm < 265:
         _ribs(sheet, wall)
     return sheet
 
 
-def paint_solid(sheet: Sheet) -> None:
+def paint_solid(sheet: Sheet, body: Body) -> None:
     """Paint spine, muscles beside it, vessels, kidneys, liver, spleen and pancreas."""
     _back_muscles(sheet)
     _spine(sheet)
     _vessels(sheet)
     _kidneys(sheet)
-    _upper_organs(sheet)
+    _upper_organs(sheet, body)
 
 
 def paint_chest(sheet: Sheet, body: Body) -> None:
@@ -203,19 +215,43 @@ def paint_pelvis(sheet: Sheet) -> None:
         canvas.oval(Ellipse(0, 26, 15, 12), 0.2)
         canvas.oval(Ellipse(0, 26, 10, 7), 0.3)
     canvas.oval(_BLADDER.at(z), 0.16)
-    canvas.oval(_BLADDER._replace(a=37, b=29, c=31).at(z), 0.5)
+    canvas.oval(_BLADDER._replace(a=37.5, b=29.5, c=33).at(z), 0.5)
 
 
 def paint_arm(sheet: Sheet, body: Body) -> None:
     """Paint an arm that lies beside the trunk, or nothing."""
     if not body.arm:
         return
-    x = body.arm * (192 + 0.03 * sheet.z_mm)
+    x = _arm_mm(body, sheet.z_mm)
     muscle = 0.16 + 0.04 * sheet.fine[sheet.canvas.box(x, 40, 26)]
     sheet.canvas.oval(Ellipse(x, 40, 25, 32), 0.75)
     sheet.canvas.oval(Ellipse(x, 40, 19, 26), muscle)
     sheet.canvas.oval(Ellipse(x, 42, 8, 8), 0.05)
     sheet.canvas.oval(Ellipse(x, 42, 5, 5), 0.6)
+
+
+def reach_mm(body: Body, z_mm: float) -> tuple[float, float, float, float]:
+    """Return how far the body reaches at a height: right, left, front and back, in canonical mm."""
+    outer, _ = _outlines(body, z_mm)
+    right, left = -outer.a - REACH_MM, outer.a + REACH_MM
+    if body.arm:
+        arm = _arm_mm(body, z_mm)
+        right, left = min(right, arm - 30), max(left, arm + 30)
+    return right, left, outer.y - outer.b - REACH_MM, outer.y + outer.b + REACH_MM
+
+
+def _arm_mm(body: Body, z_mm: float) -> float:
+    return body.arm * (_outlines(body, z_mm)[0].a + 36)
+
+
+def _outlines(body: Body, z_mm: float) -> tuple[Ellipse, Ellipse]:
+    """Return the trunk with and without the fat under its skin."""
+    wide, front, back = _row(_TRUNK, z_mm)
+    fat_front, fat_side, fat_back = body.fat * _row(_FAT, z_mm)
+    return (
+        _between(front - fat_front, back + fat_back, wide + fat_side),
+        _between(front, back, wide),
+    )
 
 
 def _between(front_mm: float, back_mm: float, half_width_mm: float) -> Ellipse:
@@ -229,11 +265,10 @@ def _row(table: NDArray[np.float64], z_mm: float) -> NDArray[np.float64]:
 def _ribs(sheet: Sheet, wall: Floats) -> None:
     """Ribs slope down to the front, so a slice cuts each of them obliquely, one after another."""
     angle = np.arctan2(sheet.canvas.x_mm, sheet.canvas.y_mm)
-    turn = np.cos(9 * np.abs(angle) - sheet.z_mm * np.float32(0.22))
-    ring = np.abs(wall + 8) - 4.5
-    ribs = np.maximum(ring, (0.35 - turn) * 9)
-    sheet.canvas.paint(sheet.canvas.whole, ribs, 0.05)
-    sheet.canvas.paint(sheet.canvas.whole, ribs + 2.6, 0.42)
+    turn = np.cos(5 * np.abs(angle) - sheet.z_mm * np.float32(0.22)) + 0.3 * sheet.coarse
+    ribs = np.maximum(np.abs(wall + 7) - 4.5, (0.3 - turn) * 14)
+    sheet.canvas.paint(sheet.canvas.whole, ribs, 0.07)
+    sheet.canvas.paint(sheet.canvas.whole, ribs + 2.4, 0.33 + 0.05 * sheet.coarse)
 
 
 def _back_muscles(sheet: Sheet) -> None:
@@ -272,7 +307,7 @@ def _spine(sheet: Sheet) -> None:
     if z < 250:
         sheet.canvas.oval(Ellipse(0, 67, 5.5, 4.2), 0.3)
     spinous = float(np.clip(1.2 * np.cos(2 * np.pi * (z - 12) / 34) + 0.6, 0, 1))
-    sheet.canvas.oval(Ellipse(0, 84, 3.5, 4 + 9 * spinous), 0.1 + 0.25 * spinous)
+    sheet.canvas.oval(Ellipse(0, 79, 3.2, 3 + 8 * spinous), 0.1 + 0.22 * spinous)
 
 
 def _vessels(sheet: Sheet) -> None:
@@ -307,7 +342,7 @@ def _kidneys(sheet: Sheet) -> None:
             sheet.solid(sinus, 0.58 + 0.08 * sheet.fine)
 
 
-def _upper_organs(sheet: Sheet) -> None:
+def _upper_organs(sheet: Sheet, body: Body) -> None:
     canvas, z = sheet.canvas, sheet.z_mm
     pancreas = _PANCREAS.at(z)
     if pancreas is not None:
@@ -315,21 +350,22 @@ def _upper_organs(sheet: Sheet) -> None:
     spleen = _SPLEEN.at(z)
     if spleen is not None:
         box, field = canvas.ellipse(spleen)
-        _inside(sheet, box, field, 0.25 + 0.012 * sheet.fine[box])
+        _inside(sheet, box, field, body.tones[1] + 0.012 * sheet.fine[box])
     lobes = [canvas.ellipse(shape, box=canvas.whole)[1] for lobe in _LIVER if (shape := lobe.at(z))]
     if lobes:
         liver = np.minimum.reduce(lobes) + 1.2 * sheet.coarse
-        veins = 0.2 * np.clip(0.35 - np.abs(sheet.coarse - 0.9) * 1.6, 0, 0.4)
-        _inside(sheet, canvas.whole, liver, 0.28 + veins + 0.012 * sheet.fine)
+        branch = np.sin(canvas.x_mm * 0.1 + z * 0.07) * np.cos(canvas.y_mm * 0.12 - z * 0.05)
+        veins = 0.13 * np.clip(1 - np.abs(sheet.coarse) / 0.22, 0, 1) * np.clip(3 * branch, 0, 1)
+        _inside(sheet, canvas.whole, liver, body.tones[0] + veins + 0.012 * sheet.fine)
     sheet.solid(_GALLBLADDER.at(z), 0.16)
     sheet.solid(_GALLBLADDER._replace(a=12.5, b=18.5, c=24.5).at(z), 0.6)
 
 
 def _inside(sheet: Sheet, box: tuple[slice, slice], field: Floats, tone: Floats) -> None:
     """Paint an organ that fills its corner of the cavity, up to a film of fat at the wall."""
-    field = np.maximum(field, sheet.cavity_mm[box] + 2.5)
+    field = np.maximum(field, np.maximum(sheet.cavity_mm, 0.5 - sheet.soft_mm)[box] + 2)
     sheet.canvas.paint(box, field, tone)
-    np.maximum(sheet.cavity_mm[box], -field, out=sheet.cavity_mm[box])
+    np.minimum(sheet.soft_mm[box], field, out=sheet.soft_mm[box])
 
 
 def _heart(sheet: Sheet, chest: Floats) -> None:
@@ -338,8 +374,9 @@ def _heart(sheet: Sheet, chest: Floats) -> None:
         return
     box, field = sheet.canvas.ellipse(shape)
     field = np.maximum(field, chest[box])
-    sheet.canvas.paint(box, field - 3, 0.55)
-    sheet.canvas.paint(box, field, 0.3 + 0.03 * sheet.coarse[box])
-    chambers = np.maximum(np.abs(sheet.canvas.x_mm[box] - shape.x + 8) * -1 + 3, field + 8)
-    chambers = np.maximum(chambers, -12 + 9 * sheet.coarse[box])
-    sheet.canvas.paint(box, chambers, 0.46 + 0.05 * sheet.coarse[box], soft_mm=5.0)
+    field += 3 * sheet.coarse[box]
+    sheet.canvas.paint(box, field, 0.34 + 0.04 * sheet.coarse[box])
+    across = sheet.canvas.x_mm[box] - shape.x + 0.6 * (sheet.canvas.y_mm[box] - shape.y)
+    septum = 3.5 - np.abs(across + 8 + 3 * sheet.coarse[box])
+    chambers = np.maximum(septum, field + 8 + 2 * sheet.coarse[box])
+    sheet.canvas.paint(box, chambers, 0.45 + 0.06 * sheet.coarse[box], soft_mm=6.0)

@@ -14,14 +14,14 @@ from medseg.data.phantom.tubes import Tube, along, arc_mm
 # x, y, z, radius. Fundus under the left dome, body forward and down, antrum across to the right.
 _STOMACH = np.array(
     [
-        (60, 28, 150, 21),
-        (63, 22, 163, 32),
-        (64, 2, 184, 33),
-        (56, -26, 202, 29),
-        (36, -46, 217, 25),
-        (8, -52, 226, 20),
-        (-16, -44, 226, 15),
-        (-32, -30, 224, 10),
+        (58, 10, 142, 22),
+        (62, 16, 160, 37),
+        (62, 0, 184, 38),
+        (54, -26, 201, 33),
+        (34, -46, 215, 28),
+        (8, -52, 224, 23),
+        (-16, -44, 225, 17),
+        (-32, -30, 224, 11),
     ],
     float,
 )
@@ -40,14 +40,14 @@ _DUODENUM = np.array(
 # Caecum, ascending, transverse (sagging), descending, sigmoid.
 _LARGE = np.array(
     [
-        (-82, -4, 332, 19),
-        (-90, 4, 318, 26),
-        (-95, 12, 290, 25),
-        (-94, 14, 258, 22),
-        (-88, 0, 232, 22),
-        (-72, -38, 228, 21),
-        (-38, -64, 244, 20),
-        (0, -72, 254, 20),
+        (-80, -6, 338, 19),
+        (-88, 2, 322, 23),
+        (-94, 12, 296, 22),
+        (-94, 14, 274, 21),
+        (-89, 0, 252, 21),
+        (-74, -38, 246, 20),
+        (-38, -64, 252, 20),
+        (0, -72, 257, 20),
         (38, -68, 240, 19),
         (72, -46, 208, 19),
         (94, -8, 182, 19),
@@ -58,19 +58,19 @@ _LARGE = np.array(
         (78, -2, 326, 15),
         (48, -6, 334, 16),
         (22, 6, 326, 15),
-        (2, 14, 334, 14),
-        (-2, 30, 344, 12),
+        (2, 14, 340, 14),
+        (-2, 28, 352, 12),
     ],
     float,
 )
-_BUNDLE_CENTRE = np.array([2.0, -16.0, 292.0])
-_BUNDLE_HALF = np.array([74.0, 44.0, 48.0])
+_BUNDLE_CENTRE = np.array([4.0, -18.0, 285.0])
+_BUNDLE_HALF = np.array([78.0, 48.0, 62.0])
 
 
 def stomach_nodes(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return a patient's stomach: nodes ``(8, 4)`` of x, y, z and radius in mm."""
     nodes = _jittered(_STOMACH, rng, (6, 5, 4), 0.1)
-    nodes[:, 3] *= rng.uniform(0.85, 1.12)
+    nodes[:, 3] *= rng.uniform(0.95, 1.22)
     return nodes
 
 
@@ -78,7 +78,7 @@ def large_bowel_nodes(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return a patient's large bowel: nodes ``(20, 4)``; the transverse part sags by habit."""
     nodes = _jittered(_LARGE, rng, (5, 5, 5), 0.1)
     nodes[6:9, 2] += rng.uniform(-14, 14)
-    nodes[:, 3] *= rng.uniform(0.9, 1.08)
+    nodes[:, 3] *= rng.uniform(0.82, 1.05)
     return nodes
 
 
@@ -101,7 +101,7 @@ def small_bowel_nodes(
     points = points[np.linalg.norm(points[:, None] - duodenum[None, :, :3], axis=2).min(1) > 19]
     ileum = np.array([[-62.0, -2.0, 318.0]])
     path = _winding(np.concatenate([duodenum[-1:, :3], points, ileum]))
-    radius = rng.uniform(9.5, 11.5) * rng.uniform(0.88, 1.12, len(path) - 1)
+    radius = rng.uniform(9.0, 10.8) * rng.uniform(0.88, 1.12, len(path) - 1)
     return np.concatenate([duodenum, np.column_stack([path[1:], radius])])
 
 
@@ -120,7 +120,7 @@ def large_bowel_tube(nodes: NDArray[np.float64], rng: np.random.Generator) -> Tu
     nodes = _jittered(nodes, rng, (3, 3, 3), 0.08)
     line = along(nodes, step_mm=3.0)
     arc = arc_mm(line[:, :3])
-    haustra = 1 + 0.13 * np.sin(2 * np.pi * arc / rng.uniform(24, 32) + _wander(arc, rng, 60, 1.5))
+    haustra = 1 + 0.16 * np.sin(2 * np.pi * arc / rng.uniform(24, 32) + _wander(arc, rng, 60, 1.5))
     in_front = np.clip((10 - line[:, 1]) / 60, 0, 1)
     gas = np.clip(0.55 * in_front + 0.3 * _wander(arc, rng, 70, 1.0), 0, 0.85)
     tone = 0.2 + 0.05 * _wander(arc, rng, 50, 1.0)

@@ -77,28 +77,44 @@ class Canvas:
         return slice(int(top), int(bottom)), slice(int(left), int(right))
 
     def ellipse(
-        self, shape: Ellipse, *, box: Box | None = None, power: float = 2.0
+        self, shape: Ellipse, *, box: Box | None = None, boxy: float = 0.0
     ) -> tuple[Box, Floats]:
-        """Return the window of an ellipse (a rounder box for a higher `power`) and its field."""
+        """Return the window of an ellipse and its field.
+
+        Args:
+            shape: The ellipse.
+            box: The window, instead of the smallest that surely holds the ellipse.
+            boxy: 0 for an ellipse, 1 for a superellipse of exponent 4, between for a trunk.
+        """
         box = self.box(shape.x, shape.y, max(shape.a, shape.b)) if box is None else box
-        dx, dy = self.x_mm[box] - shape.x, self.y_mm[box] - shape.y
+        dx, dy = self.x_mm[box] - np.float32(shape.x), self.y_mm[box] - np.float32(shape.y)
         if shape.turn:
-            cos, sin = np.cos(np.deg2rad(shape.turn)), np.sin(np.deg2rad(shape.turn))
+            turn = np.deg2rad(shape.turn)
+            cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
             dx, dy = cos * dx + sin * dy, cos * dy - sin * dx
-        dx, dy = np.abs(dx) / shape.a, np.abs(dy) / shape.b
-        if power == 2.0:
-            radius = np.sqrt(dx * dx + dy * dy)
-        else:
-            radius = (dx**power + dy**power) ** (1 / power)
-        return box, (radius - 1) * np.float32((shape.a * shape.b) ** 0.5)
+        dx *= np.float32(1 / shape.a)
+        dy *= np.float32(1 / shape.b)
+        dx *= dx
+        dy *= dy
+        radius = np.sqrt(dx + dy)
+        if boxy:
+            radius *= np.float32(1 - boxy)
+            radius += np.float32(boxy) * np.sqrt(np.sqrt(dx * dx + dy * dy))
+        radius -= 1
+        radius *= np.float32((shape.a * shape.b) ** 0.5)
+        return box, radius
 
     def paint(
         self, box: Box, field_mm: Floats, tone: Floats | float, *, soft_mm: float = 2.0
     ) -> None:
         """Lay `tone` over the inside of a field; its edge is `soft_mm` wide."""
-        cover = np.clip(0.5 - field_mm / np.float32(soft_mm), 0, 1)
+        cover = field_mm * np.float32(-1 / soft_mm)
+        cover += np.float32(0.5)
+        np.maximum(cover, 0, out=cover)
+        np.minimum(cover, 1, out=cover)
         image = self.image[box]
-        image += cover * (tone - image)
+        cover *= tone - image
+        image += cover
 
     def oval(self, shape: Ellipse | None, tone: Floats | float, *, soft_mm: float = 2.0) -> None:
         """Paint an ellipse; None paints nothing."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medseg.data.phantom.anatomy import Sheet
 from medseg.data.phantom.canvas import Floats
@@ -17,26 +18,40 @@ def paint_hollow(sheet: Sheet, tubes: tuple[Tube, Tube, Tube]) -> NDArray[np.boo
     bowel. Outlines are drawn by hand, now a little inside, now a little outside, so masks overlap
     in thin strips where organs touch.
     """
-    canvas = sheet.canvas
-    cuts = [cut(tube, canvas.columns_mm, canvas.rows_mm, sheet.z_mm) for tube in tubes]
-    large, small, stomach = (_clipped(sheet, section) for section in cuts)
-    slip = 1.1 * sheet.coarse - 0.6
-    stomach = np.maximum(stomach, 0.8 - large - slip)
-    small = np.maximum(small, np.maximum(-large, -stomach) - slip)
+    columns_mm, rows_mm = sheet.canvas.columns_mm, sheet.canvas.rows_mm
+    cuts = [cut(tube, columns_mm, rows_mm, sheet.z_mm) for tube in tubes]
+    firm, all_solid = sheet.cavity_mm, np.maximum(sheet.cavity_mm, -sheet.soft_mm)
+    large = _clipped(cuts[0], firm)
+    large += 1.6 * sheet.coarse * (large < FAR_MM)
+    slip = sheet.coarse - 1.35
+    stomach = np.maximum(_clipped(cuts[2], all_solid), 1.5 - large - slip)
+    small = np.maximum(-large - slip, -1.3 - stomach - slip)
+    small = np.maximum(_clipped(cuts[1], all_solid), small)
     if cuts[1] is not None:
         _small_bowel(sheet, tubes[1], cuts[1], small)
     if cuts[2] is not None:
         _stomach(sheet, tubes[2], cuts[2], stomach)
     if cuts[0] is not None:
         _large_bowel(sheet, tubes[0], cuts[0], large)
-    return np.stack([large < 0.2, small < 0.6 + 0.4 * sheet.coarse, stomach < 0.2])
+    rounds = max(1, round(2.5 / float(columns_mm[1] - columns_mm[0])))
+    drawn = (large < 0.2, small < 0.6 + 0.4 * sheet.coarse, stomach < 0.2)
+    return np.stack(
+        [_outlined(mask, section, rounds) for mask, section in zip(drawn, cuts, strict=True)]
+    )
 
 
-def _clipped(sheet: Sheet, section: Cut | None) -> Floats:
-    """Return the field of a cut on the whole slice, kept inside the free part of the cavity."""
-    field = np.full_like(sheet.cavity_mm, FAR_MM)
+def _outlined(mask: NDArray[np.bool_], section: Cut | None, rounds: int) -> NDArray[np.bool_]:
+    """Return a mask without the slivers that nobody would draw."""
     if section is not None:
-        field[section.box] = np.maximum(section.field_mm, sheet.cavity_mm[section.box] + 1)
+        mask[section.box] = ndimage.binary_opening(mask[section.box], iterations=rounds)
+    return mask
+
+
+def _clipped(section: Cut | None, room_mm: Floats) -> Floats:
+    """Return the field of a cut on the whole slice, kept inside the room that is left for it."""
+    field = np.full_like(room_mm, FAR_MM)
+    if section is not None:
+        field[section.box] = np.maximum(section.field_mm, room_mm[section.box] + 1)
     return field
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.phantom import anatomy, bowel
-from medseg.data.phantom.canvas import Canvas, Floats
+from medseg.data.phantom.canvas import Box, Canvas, Floats
 from medseg.data.phantom.hollow import paint_hollow
 from medseg.data.phantom.scanner import Scanner
 from medseg.data.phantom.smooth_noise import SmoothNoise
@@ -70,8 +70,8 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     stomach = bowel.stomach_nodes(rng)
     return Patient(
         body=anatomy.draw_body(rng),
-        size=(rng.uniform(0.92, 1.1), rng.uniform(0.92, 1.08), rng.uniform(0.97, 1.05)),
-        warp=(_warp(rng, 3.5), _warp(rng, 3.5)),
+        size=(rng.uniform(0.9, 1.06), rng.uniform(1.04, 1.24), rng.uniform(0.84, 0.99)),
+        warp=(_warp(rng, 3.0), _warp(rng, 3.0)),
         stomach=stomach,
         large_bowel=bowel.large_bowel_nodes(rng),
         small_bowel=bowel.small_bowel_nodes(rng, stomach),
@@ -101,9 +101,13 @@ def render(
         for line, size in zip((columns_mm, rows_mm), patient.size, strict=False)
     )
     for n in range(frame.slices):
-        z_mm = (frame.first_mm + n * frame.step_mm) / patient.size[2]
-        image, masks = _slice(patient.body, day, (columns_mm, rows_mm, z_mm))
-        yield Picture(scanner.see(image, columns_mm, rows_mm, z_mm), masks)
+        z_mm = frame.first_mm + n * frame.step_mm / patient.size[2]
+        window = _window(anatomy.reach_mm(patient.body, z_mm), columns_mm, rows_mm)
+        place_mm = columns_mm[window[1]], rows_mm[window[0]], z_mm
+        image, drawn = _slice(patient.body, day, place_mm)
+        masks = np.zeros((len(ORGANS), len(rows_mm), len(columns_mm)), bool)
+        masks[:, *window] = drawn
+        yield Picture(scanner.see(image, place_mm, window, masks.shape[1:]), masks)
 
 
 def _day(patient: Patient, rng: np.random.Generator) -> _Day:
@@ -122,6 +126,13 @@ def _day(patient: Patient, rng: np.random.Generator) -> _Day:
     return _Day((large, small, stomach), (x, y), fine, coarse)
 
 
+def _window(reach_mm: tuple[float, ...], columns_mm: Floats, rows_mm: Floats) -> Box:
+    """Return the part of the picture that holds the body: the rest is air."""
+    left, right = np.searchsorted(columns_mm, reach_mm[:2])
+    top, bottom = np.searchsorted(rows_mm, reach_mm[2:])
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
+
+
 def _slice(
     body: anatomy.Body, day: _Day, place_mm: tuple[Floats, Floats, float]
 ) -> tuple[Floats, NDArray[np.bool_]]:
@@ -135,7 +146,7 @@ def _slice(
     )
     textures = day.fine.plane(columns, rows, z), day.coarse.plane(columns, rows, z)
     sheet = anatomy.start_sheet(canvas, body, z, textures)
-    anatomy.paint_solid(sheet)
+    anatomy.paint_solid(sheet, body)
     anatomy.paint_chest(sheet, body)
     anatomy.paint_pelvis(sheet)
     masks = paint_hollow(sheet, day.tubes)

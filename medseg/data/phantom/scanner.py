@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.phantom.canvas import Floats
+from medseg.data.phantom.canvas import Box, Floats
 from medseg.data.phantom.smooth_noise import SmoothNoise
 
 
@@ -13,33 +13,46 @@ class Scanner:
     def __init__(self, rng: np.random.Generator, *, peak: float) -> None:
         self._rng, self._peak = rng, peak
         self._coil = SmoothNoise(rng, cell_mm=(120.0, 120.0, 150.0), cells=8)
-        self._noise = float(rng.uniform(0.008, 0.022))
+        self._noise = float(rng.uniform(0.005, 0.014))
         self._blur = float(rng.uniform(0.06, 0.16))
-        self._surface = float(rng.uniform(0.15, 0.5))
+        self._surface = float(rng.uniform(0.25, 0.75))
         self._uneven = float(rng.uniform(0.08, 0.15))
-        self._edge_mm = float(rng.uniform(188, 235))
+        self._edge_mm = float(rng.uniform(185, 240))
 
     def see(
-        self, signal: Floats, columns_mm: Floats, rows_mm: Floats, z_mm: float
+        self,
+        signal: Floats,
+        place_mm: tuple[Floats, Floats, float],
+        window: Box,
+        shape_hw: tuple[int, ...],
     ) -> NDArray[np.uint16]:
-        """Return the grey values ``(H, W)`` of a slice painted on these columns and rows.
+        """Return the grey values ``(H, W)`` of a slice of which a window was painted.
 
         Signal grows towards the surface coils and falls off at both ends of the bore; outside the
         gradients' reach there is none. Magnitudes of complex noise are Rician (Gudbjartsson and
         Patz 1995).
+
+        Args:
+            signal: The painted window; air around it.
+            place_mm: The window's columns, its rows, and the height of the slice.
+            window: Where the window lies in the picture.
+            shape_hw: Rows and columns of the picture.
         """
+        columns_mm, rows_mm, z_mm = place_mm
         x, y = columns_mm[None], rows_mm[:, None]
-        near = (x / 165) ** 2 + (y / 112) ** 2
-        end = np.float32(np.exp(-(((z_mm - 200) / 225) ** 4)))
+        near = (x / 160) ** 2 + (y / 115) ** 2
+        end = np.float32(np.exp(-(((z_mm - 205) / 215) ** 4)))
         gain = np.exp(np.float32(self._uneven) * self._coil.plane(columns_mm, rows_mm, z_mm))
         gain *= (1 - self._surface / 2 + self._surface * near) * end
-        reach = self._edge_mm - 22 * (y / 200) ** 2 - 18 * ((z_mm - 216) / 216) ** 2
+        end_mm = 45 * ((z_mm - 216) / 216) ** 4
+        reach = self._edge_mm - 25 * (y / 200) ** 2 - end_mm * (1 + (y / 100) ** 2)
         gain *= np.clip((reach - np.abs(x)) / 3, 0, 1)
-        seen = self._blurred(signal * gain)
-        noise = self._rng.standard_normal((2, *seen.shape), np.float32) * np.float32(self._noise)
-        noise[0] += seen
-        seen = np.sqrt(noise[0] * noise[0] + noise[1] * noise[1])
-        pixels: NDArray[np.uint16] = np.clip(seen * self._peak + 0.5, 0, 65535).astype(np.uint16)
+        noise = self._rng.standard_normal((2, *shape_hw), np.float32)
+        noise *= np.float32(self._noise)
+        noise[0][window] += self._blurred(signal * gain)
+        noise *= noise
+        seen = np.sqrt(noise[0] + noise[1]) * np.float32(self._peak)
+        pixels: NDArray[np.uint16] = np.minimum(seen + 0.5, 65535).astype(np.uint16)
         return pixels
 
     def _blurred(self, signal: Floats) -> Floats:

@@ -1,0 +1,187 @@
+"""A MONAI bundle: find it, read its configuration with overlays and overrides, and open it.
+
+A *configuration* is the text of ``configs/*.json`` before anything is built: plain data. Overlays
+and overrides change it by *id*, such as ``epochs`` or ``train::dataloader::num_workers``. Opening a
+configuration builds what it names; a bundle's configuration is code (it may name any callable), so
+open only bundles you trust.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import Problem, UsageError
+from medseg.resources import shipped
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder with ``configs/metadata.json`` and one configuration a purpose."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, ``<data set>_<network>``."""
+        return self.root.name
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The content of ``configs/metadata.json``."""
+        return _read(self.file("metadata"))
+
+    def file(self, name: str) -> Path:
+        """Return the path of ``configs/<name>.json``.
+
+        Raises:
+            UsageError: The bundle has no such file.
+        """
+        path = self.root / "configs" / f"{name}.json"
+        if not path.is_file():
+            raise UsageError(
+                Problem("E-BUNDLE", self.name, f"configs/{name}.json is missing", fix="add it")
+            )
+        return path
+
+    def config(self, *names: str, settings: Mapping[str, Any] | None = None) -> Config:
+        """Return the configuration of ``configs/<name>.json``, later names laid over earlier ones.
+
+        Args:
+            names: Such as ``"train"``, ``"demo"``.
+            settings: Overrides by id; text is read as JSON where it is JSON.
+
+        Raises:
+            UsageError: A file is missing or no JSON object, or a setting's id is not there: MONAI
+                would accept a misspelt one in silence.
+        """
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="parsing config_file")
+            parser.read_config([str(self.file(name)) for name in names])
+        if set(names) & {"train", "inference"}:
+            parser["bundle_root"] = str(self.root)
+        for key, value in _checked(settings or {}, parser.config, subject=self.name).items():
+            parser[key] = value
+        return {key: value for key, value in parser.config.items() if key != "_meta_"}
+
+
+def find_bundle(target: str | Path) -> Bundle:
+    """Return the bundle at the path `target`, or else the shipped bundle of that name.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    path = Path(target)
+    if (path / "configs").is_dir():
+        return Bundle(path.resolve())
+    if path.is_dir():
+        raise UsageError(
+            Problem("E-BUNDLE", str(target), "has no folder configs", "a MONAI bundle", "see docs")
+        )
+    return Bundle(shipped("bundles", path.name))
+
+
+def open_config(config: Config) -> Any:  # noqa: ANN401 - MONAI ships no types
+    """Return a configuration opened: MONAI's parser, which builds a part when it is asked for.
+
+    ``get_parsed_content(id)`` builds the part `id` and what it refers to, each once.
+    """
+    from monai.bundle import ConfigParser
+
+    opened = ConfigParser(config)
+    opened.parse(reset=True)
+    return opened
+
+
+def ids(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield every id in a configuration, such as ``train::dataloader::num_workers``."""
+    for key, value in config.items():
+        yield prefix + key
+        if isinstance(value, Mapping):
+            yield from ids(value, f"{prefix}{key}::")
+
+
+def carried_over(inference: Config, trained: Config) -> Config:
+    """Return the inference configuration with the values that the trained one was run with.
+
+    What both define as plain data (sizes, spacing, label mode, network) has to agree between
+    training and inference; a run's own settings win over the bundle's file.
+    """
+    own = {"bundle_root", "dataset_dir", "output_dir", "batch_size", "device", "initialize", "run"}
+    shared = {
+        key: trained[key]
+        for key, value in inference.items()
+        if key in trained and key not in own and type(value) is type(trained[key])
+    }
+    shared.pop("preprocessing", None)
+    network = {k: v for k, v in trained["network_def"].items() if k != "weights"}
+    return {**inference, **shared, "network_def": network}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as fault:
+        raise UsageError(Problem("E-BUNDLE", str(path), f"is no JSON: {fault}")) from fault
+    if not isinstance(content, dict):
+        raise UsageError(Problem("E-BUNDLE", str(path), "is no JSON object", "{…}"))
+    return content
+
+
+def _checked(settings: Mapping[str, Any], config: Config, *, subject: str) -> dict[str, Any]:
+    """Return the settings with their values read, or raise with every fault among them."""
+    known = list(ids(config))
+    have = {key.replace("#", "::"): _value(value) for key, value in settings.items()}
+    problems = [*_unknown(have, known, subject), *_mistyped(have, config, subject)]
+    if problems:
+        raise UsageError(*problems)
+    return have
+
+
+def _value(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _unknown(have: Mapping[str, Any], known: Sequence[str], subject: str) -> Iterator[Problem]:
+    for key in have:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            fix = f"did you mean {near[0]}?" if near else "see the bundle's configs/train.json"
+            yield Problem("E-SETTING", subject, f"has no setting '{key}'", fix=fix)
+
+
+def _mistyped(have: Mapping[str, Any], config: Config, subject: str) -> Iterator[Problem]:
+    for key, value in have.items():
+        default = config.get(key)
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        if number and not isinstance(value, int | float) and not str(value).startswith(("$", "@")):
+            yield Problem("E-SETTING", subject, f"{key} is {value!r}", f"a number like {default}")
+
+
+def differences(before: Config, now: Config, *, ignore: set[str]) -> dict[str, tuple[str, str]]:
+    """Return the top-level ids whose values differ, with both values as short text."""
+    keys = sorted((before.keys() | now.keys()) - ignore)
+    return {
+        key: (_short(before.get(key)), _short(now.get(key)))
+        for key in keys
+        if before.get(key) != now.get(key)
+    }
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,86 @@
+"""From a data folder to MONAI items: what a bundle's ``dataset::data`` names.
+
+An *item* is a dictionary with ``scan_id``, ``case_id``, ``image`` and, where there are labels,
+``label``; image and label hold where the pixels come from, not the pixels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from medseg.data.manifest import read_manifest
+from medseg.data.splits import make_splits, read_splits
+from medseg.data.uwmgi import read_scan_folder, read_scans
+from medseg.errors import DataError, Problem
+from medseg.labels import LabelSet
+from medseg.scan import Scan
+
+Item = dict[str, Any]
+Role = Literal["train", "validation", "test"]
+
+
+def label_set(manifest: str) -> LabelSet:
+    """Return the organs of the data set `manifest`."""
+    return read_manifest(manifest).labels
+
+
+def items(
+    dataset_dir: str | Path,
+    *,
+    manifest: str,
+    role: Role,
+    fold: int = 0,
+    split_file: str | Path | None = None,
+) -> list[Item]:
+    """Return the items of one side of a fold, in natural order.
+
+    Without a split file the patients are split by the manifest's rule with seed 0. A data set too
+    small for a validation side of its own has an empty one.
+
+    Raises:
+        DataError: The folder holds faults, or the split does not fit it.
+    """
+    facts = read_manifest(manifest)
+    scans = read_scans(Path(dataset_dir), facts)
+    splits = read_splits(Path(split_file)) if split_file else make_splits(scans)
+    chosen = set(getattr(splits.fold(fold), role))
+    return [item_of(scan) for scan in scans if scan.scan_id in chosen]
+
+
+def inference_items(source: str | Path | Sequence[str | Path], *, manifest: str) -> list[Item]:
+    """Return unlabelled items of NIfTI files, scan folders or whole data folders.
+
+    Raises:
+        DataError: A source is none of these; all such are named together.
+    """
+    sources = [source] if isinstance(source, str | Path) else source
+    found: list[Item] = []
+    problems: list[Problem] = []
+    for each in map(Path, sources):
+        try:
+            found += _items_in(each, manifest)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(*problems)
+    return found
+
+
+def item_of(scan: Scan) -> Item:
+    """Return the item of a scan, with ``label`` when the scan has labels."""
+    item: Item = {"scan_id": scan.scan_id, "case_id": scan.case_id, "image": scan}
+    return item if scan.rle is None else {**item, "label": scan}
+
+
+def _items_in(source: Path, manifest: str) -> list[Item]:
+    if source.name.endswith((".nii", ".nii.gz")):
+        name = source.name.removesuffix(".gz").removesuffix(".nii")
+        return [{"scan_id": name, "case_id": name, "image": source}]
+    facts = read_manifest(manifest)
+    if (source / "train").is_dir():
+        scans = read_scans(source, facts)
+    elif source.is_dir() and (volumes := sorted(source.glob("*.nii*"))):
+        return [item for volume in volumes for item in _items_in(volume, manifest)]
+    else:
+        scans = [read_scan_folder(source, facts)]
+    return [{key: value for key, value in item_of(s).items() if key != "label"} for s in scans]

@@ -1,0 +1,100 @@
+"""What MONAI's SupervisedTrainer is given: the step's inferer, its batch, and the key metric."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from ignite.metrics import Metric
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from medseg.engine.precision import autocast
+
+Augment = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class StepInferer(Inferer):  # type: ignore[misc]
+    """The forward pass of a training step, in bfloat16 where the device has it.
+
+    MONAI's own ``amp`` knows CUDA only; this serves every device, and bfloat16 needs no scaler.
+    """
+
+    def __init__(self, *, amp: bool = True) -> None:
+        self.amp = amp
+
+    def __call__(
+        self, inputs: Tensor, network: nn.Module, *_args: object, **_kwargs: object
+    ) -> Tensor:
+        """Return the logits ``(B, classes, H, W)`` of images ``(B, C, H, W)``."""
+        with autocast(inputs.device, amp=self.amp):
+            return network(inputs)  # type: ignore[no-any-return]
+
+
+class AugmentedBatch:
+    """Move a batch to the device and augment it there: the trainer's ``prepare_batch``.
+
+    Args:
+        augment: Called with images ``(B, C, H, W)``, masks ``(B, K, H, W)`` and one seed a sample.
+    """
+
+    def __init__(self, augment: Augment) -> None:
+        self.augment = augment
+
+    def __call__(
+        self,
+        batch: dict[str, Any],
+        device: torch.device,
+        non_blocking: bool = False,
+        **_kwargs: object,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the images and masks that the step trains on."""
+        image = batch["image"].to(device, non_blocking=non_blocking)
+        masks = batch["label"].to(device, non_blocking=non_blocking)
+        return self.augment(image, masks, batch["draw"])
+
+
+class ScanDice(Metric):  # type: ignore[misc]
+    """Mean 3D Dice over organs, each the mean over the scans that hold or predict the organ.
+
+    Measured on the prepared grid, to choose checkpoints; `medseg evaluate` measures on the scan's
+    own grid. A missed organ and a false positive count 0; a scan without the organ in truth and
+    prediction says nothing and is left out; with no scan left the organ's Dice is 0.
+
+    ``engine.state.metrics`` receives the mean under the metric's own name and each organ's Dice
+    under ``val_dice_<organ>``.
+    """
+
+    def __init__(self, organs: Sequence[str]) -> None:
+        self.organs = tuple(organs)
+        super().__init__(output_transform=lambda output: (output["pred"], output["label"]))
+
+    def reset(self) -> None:
+        """Forget all scans."""
+        self._dice: list[list[float]] = [[] for _ in self.organs]
+
+    def update(self, output: tuple[Tensor, Tensor]) -> None:
+        """Add one scan: predicted and true masks ``(organs, I, J, K)``."""
+        pred, truth = (torch.as_tensor(masks).bool().cpu().flatten(1) for masks in output)
+        both = (pred & truth).sum(1).tolist()
+        sizes = (pred.sum(1) + truth.sum(1)).tolist()
+        for organ, (shared, size) in enumerate(zip(both, sizes, strict=True)):
+            if size:
+                self._dice[organ].append(2 * shared / size)
+
+    def compute(self) -> float:
+        """Return the mean over organs, in [0, 1]."""
+        per_organ = self.per_organ()
+        return sum(per_organ.values()) / len(per_organ)
+
+    def per_organ(self) -> dict[str, float]:
+        """Return the mean Dice of each organ."""
+        return {
+            organ: sum(values) / len(values) if values else 0.0
+            for organ, values in zip(self.organs, self._dice, strict=True)
+        }
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the mean and each organ's Dice into the engine's metrics."""
+        super().completed(engine, name)
+        engine.state.metrics |= {f"val_dice_{o}": dice for o, dice in self.per_organ().items()}

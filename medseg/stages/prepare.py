@@ -1,0 +1,45 @@
+"""Prepare: read the data set, split its patients, and bring every scan into the store."""
+
+from pathlib import Path
+
+from medseg.bundle import open_config
+from medseg.data import Splits, Store, make_splits, read_manifest, read_scans, read_splits
+from medseg.data.sources import item_of
+from medseg.scan import Scan
+from medseg.stages.display import Display
+from medseg.stages.runs import Run
+
+WORKERS = 2
+
+
+def prepare(run: Run, display: Display) -> Splits:
+    """Split the patients of the run's data set and prepare its scans; return the split.
+
+    A split that the run has already is kept: later stages must see the same sides.
+
+    Raises:
+        DataError: The data set holds faults, or a patient or slice lies on two sides.
+    """
+    manifest = read_manifest(run.config["manifest"])
+    scans = read_scans(Path(run.config["dataset_dir"]), manifest)
+    splits = split_of(run, scans)
+    opened = open_config(run.config)
+    store = Store(Path(run.config["store_dir"]))
+    display.begin("prepare", len(scans))
+    store.prepare(
+        [item_of(scan) for scan in scans],
+        opened.get_parsed_content("train::preprocessing"),
+        workers=WORKERS,
+        progress=display.advance,
+    )
+    return splits
+
+
+def split_of(run: Run, scans: list[Scan]) -> Splits:
+    """Return the run's split, made and written to ``splits.json`` where there is none."""
+    if run.splits.exists():
+        return read_splits(run.splits)
+    splits = make_splits(scans, seed=run.config["seed"], manifest=run.config["manifest"])
+    splits.verify(scans)
+    splits.write(run.splits)
+    return splits

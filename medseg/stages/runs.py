@@ -1,0 +1,115 @@
+"""Run folders: ``<output>/<experiment>/<run>`` with the configuration, checkpoints and results.
+
+::
+
+    config.json       the resolved settings; `python -m monai.bundle run` accepts it
+    splits.json       which patient is on which side
+    provenance.json   versions, commit, device, command line
+    checkpoints/      last.pt, best.pt
+    weights.safetensors
+    predictions/      NIfTI of the held-out scans
+    metrics.csv       a row an organ and scan
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from medseg.bundle import Config
+from medseg.engine.checkpoints import BEST, LAST
+from medseg.errors import Problem, UsageError
+from medseg.io.atomic import replacing
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and what came of it."""
+
+    folder: Path
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def experiment(self) -> str:
+        """The name of the experiment: the bundle's, with ``_demo`` for demo settings."""
+        return self.folder.parent.name
+
+    @property
+    def splits(self) -> Path:
+        """Which patient is on which side."""
+        return self.folder / "splits.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The folder of held-out predictions."""
+        return self.folder / "predictions"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The best checkpoint; the last one when no validation chose a best.
+
+        Raises:
+            UsageError: The run has not been trained.
+        """
+        for name in (BEST, LAST):
+            if (self.folder / "checkpoints" / name).exists():
+                return self.folder / "checkpoints" / name
+        raise UsageError(
+            Problem("E-RUN", self.name, "has no checkpoint", fix="run its stage train first")
+        )
+
+    def write(self, name: str, content: Any) -> None:  # noqa: ANN401 - any JSON
+        """Write `content` as JSON into the run's folder, atomically."""
+        with replacing(self.folder / name) as stream:
+            stream.write((json.dumps(content, indent=2) + "\n").encode())
+
+    def read(self, name: str) -> Any:  # noqa: ANN401 - any JSON
+        """Return the JSON content of a file of the run, None when it is not there."""
+        path = self.folder / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def new_run(experiment: Path, config: Config) -> Run:
+    """Return a run in a new folder of `experiment`, named by the time and the fold."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-fold{config['fold']}"
+    taken = sum(1 for path in experiment.glob(f"{name}*"))
+    folder = experiment / (f"{name}-{taken}" if taken else name)
+    folder.mkdir(parents=True)
+    return Run(folder, config)
+
+
+def latest_run(experiment: Path, *, fold: int) -> Run:
+    """Return the newest run of the fold in `experiment`.
+
+    Raises:
+        UsageError: There is none.
+    """
+    folders = sorted(path.parent for path in experiment.glob("*/config.json"))
+    runs = [open_run(folder) for folder in reversed(folders)]
+    for run in runs:
+        if run.config["fold"] == fold:
+            return run
+    raise UsageError(
+        Problem(
+            "E-RUN", str(experiment), f"holds no run of fold {fold}", fix="run all stages first"
+        )
+    )
+
+
+def open_run(folder: Path) -> Run:
+    """Return the run in `folder`.
+
+    Raises:
+        UsageError: The folder is not a run's.
+    """
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            Problem("E-RUN", str(folder), "has no config.json", "a run folder", "name another")
+        )
+    return Run(folder, json.loads((folder / "config.json").read_text()))

@@ -1,0 +1,60 @@
+"""Train: build what the configuration names, run MONAI's trainer, export the best weights."""
+
+import warnings
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from medseg.bundle import open_config
+from medseg.data import read_manifest
+from medseg.engine.checkpoints import export_weights, load_network
+from medseg.engine.history import TrackingHandler
+from medseg.engine.tracking import Tracker
+from medseg.report.figures import curves, save
+from medseg.stages.display import Display
+from medseg.stages.runs import Run
+
+
+def train(run: Run, tracker: Tracker, display: Display) -> None:
+    """Train the run's network, or go on where its last checkpoint is when ``resume`` is set.
+
+    Leaves ``checkpoints/``, ``curves.png`` and ``weights.safetensors``, the parameters of the epoch
+    that validated best, or of the last where there are no patients to validate on.
+
+    Raises:
+        Stopped: A signal asked to stop; the last checkpoint is written.
+    """
+    labels = read_manifest(run.config["manifest"]).labels
+    opened = open_config(run.config)
+    trainer = opened.get_parsed_content("train::trainer")
+    evaluator = opened.get_parsed_content("validate::evaluator")
+    display.say(_told(opened.get_parsed_content("train::dataset"), evaluator))
+    history = TrackingHandler(tracker, organs=labels.names, evaluator=evaluator)
+    history.attach(trainer)
+    opened.get_parsed_content("initialize")
+    display.begin("train", trainer.state.max_epochs * trainer.state.epoch_length)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, _show, evaluator, display)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`dataloader` is empty")
+        trainer.run()
+    network = opened.get_parsed_content("network")
+    load_network(network, run.checkpoint)
+    export_weights(run.folder / "weights.safetensors", network)
+    save(curves(history.history, labels), run.folder / "curves.png")
+    for name in ("curves.png", "weights.safetensors", "checkpoints"):
+        tracker.log_artifact(run.folder / name, name if name == "checkpoints" else None)
+
+
+def _told(dataset: Any, evaluator: Engine) -> str:  # noqa: ANN401 - named by the configuration
+    counts = dataset.counts
+    organs = ", ".join(f"{organ} in {n}" for organ, n in counts["organs"].items())
+    validated = "" if evaluator.state.epoch_length else "; no patients left to validate on"
+    return f"training on {counts['slices']} slices: {organs}, {counts['empty']} empty{validated}"
+
+
+def _show(engine: Engine, evaluator: Engine, display: Display) -> None:
+    state = engine.state
+    dice = evaluator.state.metrics.get("val_dice_mean")
+    best = f", validation Dice {dice:.3f}" if dice is not None else ""
+    note = f"epoch {state.epoch}/{state.max_epochs}, loss {float(state.output['loss']):.3f}{best}"
+    display.advance(state.iteration, state.max_epochs * state.epoch_length, note)

@@ -1,0 +1,53 @@
+"""The last step of inference: masks on the scan's own grid become NIfTI files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.transforms import Transform
+
+from medseg.io.colour_tables import write_itksnap, write_slicer
+from medseg.io.nifti import write_label_map, write_mask, write_probs
+from medseg.labels import LabelSet
+
+
+class SaveMasks(Transform):  # type: ignore[misc]
+    """Write a scan's predicted masks as NIfTI: a label map, and on request the parts.
+
+    Writes ``<scan_id>.nii.gz``, a label map in which overlaps go to the organ of higher priority,
+    and beside it once the colour tables that ITK-SNAP and 3D Slicer read.
+
+    Args:
+        output_dir: The folder to write to.
+        labels: The organs, in the masks' channel order.
+        per_organ: Also write ``<scan_id>_<organ>.nii.gz``; only these keep overlaps.
+        probabilities: Also write ``<scan_id>_<organ>_probs.nii.gz`` from the item's ``probs``.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        labels: LabelSet,
+        per_organ: bool = False,
+        probabilities: bool = False,
+    ) -> None:
+        self.output_dir, self.labels = Path(output_dir), labels
+        self.per_organ, self.probabilities = per_organ, probabilities
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Write the files of one item and add ``file``, the label map's path, to it."""
+        masks = np.asarray(item["pred"], bool)
+        stem, grid = self.output_dir / item["scan_id"], item["native"]
+        file = stem.with_name(f"{stem.name}.nii.gz")
+        write_itksnap(self.output_dir / "labels_itksnap.txt", self.labels)
+        write_slicer(self.output_dir / "labels_slicer.ctbl", self.labels)
+        for organ, mask in zip(self.labels.names, masks, strict=True):
+            if self.per_organ:
+                write_mask(stem.with_name(f"{stem.name}_{organ}.nii.gz"), mask, grid)
+        if self.probabilities:
+            for organ, probs in zip(self.labels.names, np.asarray(item["probs"]), strict=True):
+                write_probs(stem.with_name(f"{stem.name}_{organ}_probs.nii.gz"), probs, grid)
+        # The label map last: where it stands, the scan is done.
+        write_label_map(file, self.labels.label_map(list(masks)), grid, labels=self.labels)
+        return {**item, "file": file}

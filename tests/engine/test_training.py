@@ -1,0 +1,72 @@
+"""The step, its batch, and the Dice that chooses checkpoints."""
+
+import pytest
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from medseg.engine import AugmentedBatch, ScanDice, StepInferer
+from medseg.engine.precision import amp_dtype, autocast
+
+
+def masks(*columns):
+    """One organ a row; a column index is a voxel that is set. Shape (organs, 4, 1, 1)."""
+    out = torch.zeros(len(columns), 4, 1, 1, dtype=torch.uint8)
+    for organ, voxels in enumerate(columns):
+        out[organ, list(voxels)] = 1
+    return out
+
+
+def test_scan_dice_is_worked_out_by_hand():
+    metric = ScanDice(["a", "b"])
+    metric.reset()
+    # a: 1 shared of 2 and 1 voxels: 2/3. b: both empty in this scan: says nothing.
+    metric.update((masks({0, 1}, set()), masks({0}, set())))
+    # a: missed: 0. b: exact: 1.
+    metric.update((masks(set(), {2}), masks({3}, {2})))
+    assert metric.per_organ() == {"a": pytest.approx(1 / 3), "b": 1.0}
+    assert metric.compute() == pytest.approx(2 / 3)
+
+
+def test_scan_dice_of_nothing_is_zero():
+    metric = ScanDice(["a"])
+    metric.reset()
+    assert metric.compute() == 0.0
+
+
+def test_scan_dice_tells_the_engine_each_organ():
+    engine = Engine(lambda _engine, batch: batch)
+    ScanDice(["a", "b"]).attach(engine, "val_dice_mean")
+    engine.run([{"pred": masks({0}, {1}), "label": masks({0}, {2})}])
+    assert engine.state.metrics == {"val_dice_mean": 0.5, "val_dice_a": 1.0, "val_dice_b": 0.0}
+
+
+def test_a_batch_is_augmented_with_its_own_seeds():
+    seen = {}
+
+    def augment(image, label, seeds):
+        seen["seeds"] = seeds
+        return image + 1, label
+
+    batch = {
+        "image": torch.zeros(2, 1, 3, 3),
+        "label": torch.ones(2, 1, 3, 3, dtype=torch.uint8),
+        "draw": torch.tensor([7, 8]),
+    }
+    image, label = AugmentedBatch(augment)(batch, torch.device("cpu"), False)
+    assert seen["seeds"].tolist() == [7, 8]
+    assert image.unique().tolist() == [1.0]
+    assert label.unique().tolist() == [1]
+
+
+@pytest.mark.parametrize("amp", [pytest.param(True, id="amp"), pytest.param(False, id="float32")])
+def test_the_step_computes_in_the_precision_asked_for(amp):
+    logits = StepInferer(amp=amp)(torch.ones(1, 1, 4, 4), nn.Conv2d(1, 1, 1))
+    expected = amp_dtype(torch.device("cpu")) if amp else None
+    assert logits.dtype == (expected or torch.float32)
+
+
+def test_autocast_leaves_an_unknown_device_alone():
+    assert amp_dtype(torch.device("meta")) is None
+    with autocast(torch.device("meta")):
+        assert not torch.is_autocast_enabled("cpu")
