@@ -21,6 +21,7 @@ def whole(values):
         pytest.param(np.random.default_rng(0).integers(0, 900, (1, 9, 8, 7)), id="whole numbers"),
         pytest.param(np.random.default_rng(1).integers(60000, 65536, (1, 9, 8, 7)), id="large"),
         pytest.param(np.random.default_rng(2).normal(size=(1, 9, 8, 7)), id="fractions"),
+        pytest.param(np.random.default_rng(5).random((1, 9, 8, 7)), id="positive fractions"),
         pytest.param(np.random.default_rng(3).integers(-90, 90, (1, 9, 8, 7)), id="negative"),
         pytest.param(np.random.default_rng(4).integers(0, 90000, (1, 9, 8, 7)), id="over 16 bits"),
     ],

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_scans import write_scan
 
+from medseg.data import read_manifest, read_scans
 from medseg.errors import DataError, UsageError
 from medseg.geometry import Grid, lpi_grid
 from medseg.io.nifti import write_image
@@ -178,3 +179,18 @@ def test_other_errors_are_not_swallowed():
 def test_labels_without_organs_are_refused():
     with pytest.raises(UsageError, match="labels, but no organs"):
         preprocessing()
+
+
+def test_a_real_scan_is_prepared_whole_and_goes_back(shared_data):
+    scans = read_scans(shared_data / "uwmgi_scan", read_manifest("uwmgi"))
+    scan = next(scan for scan in scans if scan.case_id == "case16")
+    item = preprocessing(organs=("large_bowel", "small_bowel", "stomach"))(
+        {"image": scan, "label": scan}
+    )
+    assert item["native"].shape == (360, 310, 144)
+    assert item["native"].axis_codes == ("L", "P", "I")
+    assert item["image"].shape == (1, 288, 288, 144)
+    # The lengths of all runs are the number of pixels: nothing was cut.
+    pixels = [sum(sum(map(int, row.split()[1::2])) for row in rows) for rows in scan.rle.values()]
+    back = BackToGridd("label", fill=0, mode="nearest")(item)["label"]
+    assert sorted(back.flatten(1).sum(1).tolist()) == sorted(pixels)
