@@ -9,24 +9,26 @@ from medseg.data.phantom.canvas import Floats
 from medseg.data.phantom.tubes import FAR_MM, Cut, Tube, cut
 
 _WALL_MM = 2.4
+_DENT_MM = 10.0  # how deep a full stomach presses into liver and spleen
 
 
 def paint_hollow(sheet: Sheet, tubes: tuple[Tube, Tube, Tube]) -> NDArray[np.bool_]:
     """Paint large bowel, small bowel and stomach; return their masks ``(3, H, W)``.
 
-    Organs cannot share a place: the small bowel yields to the other two, the stomach to the large
-    bowel. Outlines are drawn by hand, now a little inside, now a little outside, so masks overlap
-    in thin strips where organs touch.
+    Organs cannot share a place: the small bowel yields to all others, the stomach to the large
+    bowel, and liver and spleen to both. Outlines are drawn by hand, now a little inside, now a
+    little outside, so masks overlap in thin strips where organs touch.
     """
     columns_mm, rows_mm = sheet.canvas.columns_mm, sheet.canvas.rows_mm
     cuts = [cut(tube, columns_mm, rows_mm, sheet.z_mm) for tube in tubes]
-    firm, all_solid = sheet.cavity_mm, np.maximum(sheet.cavity_mm, -sheet.soft_mm)
+    firm = sheet.cavity_mm
     large = _clipped(cuts[0], firm)
     large += 1.6 * sheet.coarse * (large < FAR_MM)
     slip = sheet.coarse - 1.35
-    stomach = np.maximum(_clipped(cuts[2], all_solid), 1.5 - large - slip)
+    room = np.maximum(firm, -_DENT_MM - sheet.soft_mm)
+    stomach = np.maximum(_clipped(cuts[2], room), 1.5 - large - slip)
     small = np.maximum(-large - slip, -1.3 - stomach - slip)
-    small = np.maximum(_clipped(cuts[1], all_solid), small)
+    small = np.maximum(_clipped(cuts[1], np.maximum(firm, -sheet.soft_mm)), small)
     if cuts[1] is not None:
         _small_bowel(sheet, tubes[1], cuts[1], small)
     if cuts[2] is not None:

@@ -39,10 +39,11 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Patient:
-    """What stays the same from day to day: build, size, deformation, and the course of the gut."""
+    """What stays the same from day to day: build, size, place, deformation, course of the gut."""
 
     body: anatomy.Body
     size: tuple[float, float, float]
+    middle_mm: tuple[float, float]
     warp: tuple[SmoothNoise, SmoothNoise]
     stomach: NDArray[np.float64]
     large_bowel: NDArray[np.float64]
@@ -71,6 +72,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     return Patient(
         body=anatomy.draw_body(rng),
         size=(rng.uniform(0.9, 1.06), rng.uniform(1.04, 1.24), rng.uniform(0.84, 0.99)),
+        middle_mm=(rng.uniform(-6, 6), rng.uniform(-6, 8)),
         warp=(_warp(rng, 3.0), _warp(rng, 3.0)),
         stomach=stomach,
         large_bowel=bowel.large_bowel_nodes(rng),
@@ -91,7 +93,7 @@ def render(
     """
     day = _day(patient, rng)
     scanner = Scanner(rng, peak=peak)
-    middle_mm = rng.uniform(-6, 6), rng.uniform(-6, 8)
+    middle_mm = [usual + rng.uniform(-2, 2) for usual in patient.middle_mm]
     columns_mm, rows_mm = (
         (np.arange(n, dtype=np.float32) - (n - 1) / 2) * frame.pixel_mm - middle
         for n, middle in zip(frame.size_px, middle_mm, strict=True)
