@@ -6,8 +6,8 @@ Only the order of the decoder's arithmetic differs. As published, each of four f
 projected to a common width E, enlarged to a quarter of the image, and the 4E channels are mixed by
 one 1x1 convolution. Projection, mixing and bilinear enlargement are linear, and the enlargement's
 weights sum to 1, so they commute: here each map is projected and mixed by one combined matrix at
-its own resolution, then enlarged and added to the others. That is a sixteenth (b0) to a
-twenty-fifth (b2) of the decoder's multiplications for the same logits.
+its own resolution, then enlarged and added to the others. For eight images of 288 x 288 px that is
+a sixteenth (b0) to a twenty-second (b2) of the decoder's multiplications for the same logits.
 
 References:
     Xie et al. (2021), SegFormer: Simple and Efficient Design for Semantic Segmentation with
