@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import Problem, UsageError
+from medseg.errors import Problem, UsageError, cause_of
 from medseg.resources import shipped
 
 Config = dict[str, Any]
@@ -90,16 +90,28 @@ def find_bundle(target: str | Path) -> Bundle:
     return Bundle(shipped("bundles", path.name))
 
 
-def open_config(config: Config) -> Any:  # noqa: ANN401 - MONAI ships no types
-    """Return a configuration opened: MONAI's parser, which builds a part when it is asked for.
+class Opened:
+    """A configuration whose parts are built when they are asked for, each once.
 
-    ``get_parsed_content(id)`` builds the part `id` and what it refers to, each once.
+    ``opened["train::trainer"]`` builds the trainer and what it refers to.
     """
-    from monai.bundle import ConfigParser
 
-    opened = ConfigParser(config)
-    opened.parse(reset=True)
-    return opened
+    def __init__(self, config: Config) -> None:
+        from monai.bundle import ConfigParser
+
+        self._parser = ConfigParser(config)
+        self._parser.parse(reset=True)
+
+    def __getitem__(self, part: str) -> Any:  # noqa: ANN401 - whatever the configuration names
+        """Return the part with the id `part`.
+
+        Raises:
+            MedsegError: What a part raised on purpose while it was built.
+        """
+        try:
+            return self._parser.get_parsed_content(part)
+        except RuntimeError as error:
+            raise cause_of(error) or error from None
 
 
 def ids(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -111,6 +111,17 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + signal_number
 
 
+def cause_of(error: BaseException) -> MedsegError | None:
+    """Return the MedsegError behind an error that a library raised instead of it, if there is one.
+
+    MONAI wraps whatever a part raises into a RuntimeError that prints the part.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, MedsegError):
+        cause = cause.__cause__
+    return cause
+
+
 def shown(problems: Iterable[Problem]) -> str:
     """Return the first 50 problems, a line each, and the count of those left out."""
     rows = [str(problem) for problem in problems]

@@ -25,6 +25,8 @@ from torch.nn import functional
 
 from medseg.errors import Problem, UsageError
 
+__all__ = ["SMOOTH", "dice_bce", "dice_ce", "exclusive_classes"]
+
 SMOOTH = 1e-5
 
 

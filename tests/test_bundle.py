@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from medseg.bundle import carried_over, differences, find_bundle, open_config
+from medseg.bundle import Opened, carried_over, differences, find_bundle
 from medseg.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def test_overlays_and_settings_are_laid_over_by_id(bundle):
 
 
 def test_an_opened_configuration_builds_what_is_asked_for(bundle):
-    assert open_config(bundle.config("train")).get_parsed_content("double") == 6
+    assert Opened(bundle.config("train"))["double"] == 6
 
 
 def test_every_fault_of_the_settings_is_told_at_once(bundle):

@@ -7,6 +7,7 @@ from medseg.lazy import loader
 if TYPE_CHECKING:
     from medseg.engine.checkpoints import TrainingCheckpoints, load_network
     from medseg.engine.inference import VolumeInferer, scan_step
+    from medseg.engine.schedules import warmup_cosine
     from medseg.engine.training import AugmentedBatch, ScanDice, StepInferer
 
 _HOMES = {
@@ -17,6 +18,7 @@ _HOMES = {
     "VolumeInferer": "inference",
     "load_network": "checkpoints",
     "scan_step": "inference",
+    "warmup_cosine": "schedules",
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "VolumeInferer",
     "load_network",
     "scan_step",
+    "warmup_cosine",
 ]
 
 __getattr__ = loader(__name__, _HOMES)

@@ -57,7 +57,8 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
     @torch.no_grad()
     def _volume(self, volume: Tensor, network: nn.Module) -> Tensor:
         device = next(network.parameters()).device
-        slices = torch.as_tensor(volume).permute(2, 1, 0)  # (K, J, I): rows and columns last
+        # Plain: a MetaTensor pays for its metadata in every operation of the network.
+        slices = volume.as_subclass(Tensor).permute(2, 1, 0)  # (K, J, I): rows and columns last
         stitched: list[Tensor] = []
         for first in range(0, len(slices), self.batch):
             ks = torch.arange(first, min(first + self.batch, len(slices)))

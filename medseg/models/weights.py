@@ -6,11 +6,11 @@ a checkpoint cannot give are known beforehand, and any other difference is an er
 """
 
 import json
-import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -167,7 +167,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             tensors = load_file(path)
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         found = "is not a plain table of tensors: it holds code, or is damaged"
         fix = "take the model.safetensors of the same network"
         raise UnsafeError(Problem("E-CKPT-UNSAFE", str(path), found, fix=fix)) from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle import Config, carried_over, find_bundle, open_config
+from medseg.bundle import Config, Opened, carried_over, find_bundle
 from medseg.data.sources import Item, inference_items, items
 from medseg.errors import DataError, PartialError, Problem, UsageError
 from medseg.stages.display import Display
@@ -76,11 +76,11 @@ def predict_items(config: Config, chosen: Sequence[Item], display: Display) -> l
         PartialError: Some scans failed; the others are written.
         DataError: Every scan failed.
     """
-    opened = open_config(config)
-    opened.get_parsed_content("initialize")
-    network = opened.get_parsed_content("network").eval()
+    opened = Opened(config)
+    opened["initialize"]
+    network = opened["network"].eval()
     before, inferer, after = (
-        opened.get_parsed_content(part) for part in ("preprocessing", "inferer", "postprocessing")
+        opened[part] for part in ("preprocessing", "inferer", "postprocessing")
     )
     display.begin("predict", len(chosen))
     written: list[Path] = []

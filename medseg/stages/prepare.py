@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from medseg.bundle import open_config
+from medseg.bundle import Opened
 from medseg.data import Splits, Store, make_splits, read_manifest, read_scans, read_splits
 from medseg.data.sources import item_of
+from medseg.engine.tracking import Tracker
 from medseg.scan import Scan
 from medseg.stages.display import Display
 from medseg.stages.runs import Run
@@ -12,7 +13,7 @@ from medseg.stages.runs import Run
 WORKERS = 2
 
 
-def prepare(run: Run, display: Display) -> Splits:
+def prepare(run: Run, tracker: Tracker, display: Display) -> Splits:
     """Split the patients of the run's data set and prepare its scans; return the split.
 
     A split that the run has already is kept: later stages must see the same sides.
@@ -23,16 +24,28 @@ def prepare(run: Run, display: Display) -> Splits:
     manifest = read_manifest(run.config["manifest"])
     scans = read_scans(Path(run.config["dataset_dir"]), manifest)
     splits = split_of(run, scans)
-    opened = open_config(run.config)
+    opened = Opened(run.config)
     store = Store(Path(run.config["store_dir"]))
     display.begin("prepare", len(scans))
     store.prepare(
         [item_of(scan) for scan in scans],
-        opened.get_parsed_content("train::preprocessing"),
+        opened["train::preprocessing"],
         workers=WORKERS,
         progress=display.advance,
     )
+    tracker.log_artifact(run.splits)
+    tracker.log_dataset(
+        run.config["manifest"], splits.sha256, profile=_profile(scans), context="training"
+    )
     return splits
+
+
+def _profile(scans: list[Scan]) -> dict[str, int]:
+    return {
+        "patients": len({scan.case_id for scan in scans}),
+        "scans": len(scans),
+        "slices": sum(len(scan.slice_files) for scan in scans),
+    }
 
 
 def split_of(run: Run, scans: list[Scan]) -> Splits:

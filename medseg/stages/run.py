@@ -77,20 +77,33 @@ def begin(request: Request, display: Display) -> Run:
     config = bundle.config("train", *["demo"] * demo, settings=request.settings)
     config |= _places(request, data)
     experiment = request.output / f"{bundle.name}{'_demo' if demo else ''}"
-    if request.resume or "train" not in request.stages:
-        return _continued(latest_run(experiment, fold=request.fold), config, request)
-    return _started(new_run(experiment, config), bundle)
+    before = latest_run(experiment, fold=request.fold)
+    if _is_new(request, before):
+        return _started(new_run(experiment, config), bundle)
+    if before is None:
+        found = f"holds no run of fold {request.fold}"
+        raise UsageError(Problem("E-RUN", str(experiment), found, fix="run all stages first"))
+    return _continued(before, config, request)
+
+
+def _is_new(request: Request, before: Run | None) -> bool:
+    """Whether the stages asked for begin a run: one is begun by prepare, or by train alone."""
+    if request.resume:
+        return False
+    if "prepare" in request.stages:
+        return True
+    return "train" in request.stages and (before is None or before.trained)
 
 
 def _do(stage: str, current: Run, tracker: Tracker, display: Display) -> None:
+    if stage == "prepare" or not current.splits.exists():
+        prepare(current, tracker, display)
     match stage:
-        case "prepare":
-            prepare(current, display)
         case "train":
             train(current, tracker, display)
         case "predict":
             predict_held_out(current, display)
-        case _:
+        case "evaluate":
             score(current, tracker, display)
 
 

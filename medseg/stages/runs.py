@@ -51,18 +51,23 @@ class Run:
         return self.folder / "predictions"
 
     @property
+    def trained(self) -> bool:
+        """Whether the run has a checkpoint."""
+        return any((self.folder / "checkpoints" / name).exists() for name in (BEST, LAST))
+
+    @property
     def checkpoint(self) -> Path:
         """The best checkpoint; the last one when no validation chose a best.
 
         Raises:
             UsageError: The run has not been trained.
         """
-        for name in (BEST, LAST):
-            if (self.folder / "checkpoints" / name).exists():
-                return self.folder / "checkpoints" / name
-        raise UsageError(
-            Problem("E-RUN", self.name, "has no checkpoint", fix="run its stage train first")
-        )
+        if not self.trained:
+            raise UsageError(
+                Problem("E-RUN", self.name, "has no checkpoint", fix="run its stage train first")
+            )
+        best, last = (self.folder / "checkpoints" / name for name in (BEST, LAST))
+        return best if best.exists() else last
 
     def write(self, name: str, content: Any) -> None:  # noqa: ANN401 - any JSON
         """Write `content` as JSON into the run's folder, atomically."""
@@ -84,22 +89,11 @@ def new_run(experiment: Path, config: Config) -> Run:
     return Run(folder, config)
 
 
-def latest_run(experiment: Path, *, fold: int) -> Run:
-    """Return the newest run of the fold in `experiment`.
-
-    Raises:
-        UsageError: There is none.
-    """
-    folders = sorted(path.parent for path in experiment.glob("*/config.json"))
-    runs = [open_run(folder) for folder in reversed(folders)]
-    for run in runs:
-        if run.config["fold"] == fold:
-            return run
-    raise UsageError(
-        Problem(
-            "E-RUN", str(experiment), f"holds no run of fold {fold}", fix="run all stages first"
-        )
-    )
+def latest_run(experiment: Path, *, fold: int) -> Run | None:
+    """Return the newest run of the fold in `experiment`, None when there is none."""
+    folders = sorted((path.parent for path in experiment.glob("*/config.json")), reverse=True)
+    runs = (open_run(folder) for folder in folders)
+    return next((run for run in runs if run.config["fold"] == fold), None)
 
 
 def open_run(folder: Path) -> Run:

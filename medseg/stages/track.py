@@ -39,9 +39,8 @@ def tracked(run: Run, uri: str | None, *, output: Path) -> Iterator[Tracker]:
     )
     with tracker:
         run.write("provenance.json", facts | {"mlflow_run_id": tracker.run_id})
-        for name in ("config.json", "provenance.json", "splits.json"):
-            if (run.folder / name).exists():
-                tracker.log_artifact(run.folder / name)
+        for name in ("config.json", "provenance.json"):
+            tracker.log_artifact(run.folder / name)
         yield tracker
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from medseg.bundle import open_config
+from medseg.bundle import Opened
 from medseg.data import read_manifest
 from medseg.engine.checkpoints import export_weights, load_network
 from medseg.engine.history import TrackingHandler
@@ -25,19 +25,19 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
         Stopped: A signal asked to stop; the last checkpoint is written.
     """
     labels = read_manifest(run.config["manifest"]).labels
-    opened = open_config(run.config)
-    trainer = opened.get_parsed_content("train::trainer")
-    evaluator = opened.get_parsed_content("validate::evaluator")
-    display.say(_told(opened.get_parsed_content("train::dataset"), evaluator))
+    opened = Opened(run.config)
+    trainer = opened["train::trainer"]
+    evaluator = opened["validate::evaluator"]
+    display.say(_told(opened["train::dataset"], evaluator))
     history = TrackingHandler(tracker, organs=labels.names, evaluator=evaluator)
     history.attach(trainer)
-    opened.get_parsed_content("initialize")
+    opened["initialize"]
     display.begin("train", trainer.state.max_epochs * trainer.state.epoch_length)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, _show, evaluator, display)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`dataloader` is empty")
-        trainer.run()
-    network = opened.get_parsed_content("network")
+        opened["run"]
+    network = opened["network"]
     load_network(network, run.checkpoint)
     export_weights(run.folder / "weights.safetensors", network)
     save(curves(history.history, labels), run.folder / "curves.png")
@@ -54,7 +54,8 @@ def _told(dataset: Any, evaluator: Engine) -> str:  # noqa: ANN401 - named by th
 
 def _show(engine: Engine, evaluator: Engine, display: Display) -> None:
     state = engine.state
+    loss = state.output["loss"].item()
     dice = evaluator.state.metrics.get("val_dice_mean")
     best = f", validation Dice {dice:.3f}" if dice is not None else ""
-    note = f"epoch {state.epoch}/{state.max_epochs}, loss {float(state.output['loss']):.3f}{best}"
+    note = f"epoch {state.epoch}/{state.max_epochs}, loss {loss:.3f}{best}"
     display.advance(state.iteration, state.max_epochs * state.epoch_length, note)

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from torch import Tensor
 
-from medseg.errors import MedsegError
+from medseg.errors import cause_of
 from medseg.geometry import Grid, corner_shift_mm
 from medseg.transforms.regrid import Mode, regrid
 
@@ -56,10 +56,5 @@ class Chain(Compose):  # type: ignore[misc]
         try:
             prepared: dict[str, Any] = super().__call__(item, *args, **kwargs)
         except RuntimeError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, MedsegError):
-                cause = cause.__cause__
-            if cause is None:
-                raise
-            raise cause from None
+            raise cause_of(error) or error from None
         return prepared

@@ -122,7 +122,7 @@ def test_a_second_run_decodes_nothing(done, tiny_phantom, monkeypatch):
 
 @pytest.mark.parametrize("stage", [pytest.param(s, id=s) for s in STAGES[1:]])
 def test_a_stage_runs_alone_on_what_the_one_before_left(stage, tiny_phantom, tmp_path):
-    short = TINY | {"epochs": "1", "train::trainer::epoch_length": "1"}
+    short = TINY | {"epochs": "1", "epoch_length": "1"}
     asked = {"settings": short}
     for before in STAGES[: STAGES.index(stage)]:
         if before != "predict":  # evaluate predicts what is missing
