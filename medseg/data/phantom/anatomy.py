@@ -247,7 +247,7 @@ def _arm_mm(body: Body, z_mm: float) -> float:
 def _outlines(body: Body, z_mm: float) -> tuple[Ellipse, Ellipse]:
     """Return the trunk with and without the fat under its skin."""
     wide, front, back = _row(_TRUNK, z_mm)
-    fat_front, fat_side, fat_back = body.fat * _row(_FAT, z_mm)
+    fat_front, fat_side, fat_back = (body.fat * fat for fat in _row(_FAT, z_mm))
     return (
         _between(front - fat_front, back + fat_back, wide + fat_side),
         _between(front, back, wide),
@@ -258,8 +258,9 @@ def _between(front_mm: float, back_mm: float, half_width_mm: float) -> Ellipse:
     return Ellipse(0, (front_mm + back_mm) / 2, half_width_mm, (back_mm - front_mm) / 2)
 
 
-def _row(table: NDArray[np.float64], z_mm: float) -> NDArray[np.float64]:
-    return np.array([np.interp(z_mm, table[:, 0], column) for column in table.T[1:]])
+def _row(table: NDArray[np.float64], z_mm: float) -> tuple[float, float, float]:
+    row = [float(np.interp(z_mm, table[:, 0], column)) for column in table.T[1:]]
+    return row[0], row[1], row[2]
 
 
 def _ribs(sheet: Sheet, wall: Floats) -> None:

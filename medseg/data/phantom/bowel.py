@@ -29,7 +29,7 @@ _STOMACH = np.array(
 _DUODENUM = np.array(
     [
         (-34, -28, 226, 9),
-        (-46, -12, 236, 11),
+        (-46, -12, 230, 12),
         (-48, 2, 260, 11),
         (-36, 8, 282, 11),
         (0, 2, 286, 10),
@@ -63,7 +63,7 @@ _LARGE = np.array(
     ],
     float,
 )
-_BUNDLE_CENTRE = np.array([4.0, -18.0, 285.0])
+_BUNDLE_CENTRE = np.array([4.0, -18.0, 282.0])
 _BUNDLE_HALF = np.array([78.0, 48.0, 62.0])
 
 
@@ -101,7 +101,7 @@ def small_bowel_nodes(
     points = points[np.linalg.norm(points[:, None] - duodenum[None, :, :3], axis=2).min(1) > 19]
     ileum = np.array([[-62.0, -2.0, 318.0]])
     path = _winding(np.concatenate([duodenum[-1:, :3], points, ileum]))
-    radius = rng.uniform(9.0, 10.8) * rng.uniform(0.88, 1.12, len(path) - 1)
+    radius = rng.uniform(8.8, 10.3) * rng.uniform(0.88, 1.12, len(path) - 1)
     return np.concatenate([duodenum, np.column_stack([path[1:], radius])])
 
 

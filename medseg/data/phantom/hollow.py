@@ -43,9 +43,13 @@ def paint_hollow(sheet: Sheet, tubes: tuple[Tube, Tube, Tube]) -> NDArray[np.boo
 
 
 def _outlined(mask: NDArray[np.bool_], section: Cut | None, rounds: int) -> NDArray[np.bool_]:
-    """Return a mask without the slivers that nobody would draw."""
+    """Return a mask without the slivers and pinholes that nobody would draw."""
     if section is not None:
-        mask[section.box] = ndimage.binary_opening(mask[section.box], iterations=rounds)
+        # A margin, since both treat what lies outside the window as outside the organ.
+        window = np.pad(mask[section.box], 2 * rounds)
+        window = ndimage.binary_opening(window, iterations=rounds)
+        window = ndimage.binary_closing(window, iterations=rounds)
+        mask[section.box] = window[2 * rounds : -2 * rounds, 2 * rounds : -2 * rounds]
     return mask
 
 

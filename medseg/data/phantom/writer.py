@@ -126,7 +126,7 @@ def _tasks(out: Path, *, patients: int, days: int, seed: int, tiny: bool) -> lis
     tasks = []
     for p, case in enumerate(cases.tolist()):
         later = np.sort(rng.choice(np.arange(15, 41), days - 1, replace=False))
-        shift = rng.uniform(-10, 16)
+        shift = rng.uniform(-10, 12)
         for d, day in enumerate([0, *later.tolist()]):
             n = p * days + d
             frame = _frame(kinds[n % len(kinds)], shift + rng.uniform(-4, 4), tiny=tiny)
