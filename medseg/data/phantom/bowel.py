@@ -63,8 +63,8 @@ _LARGE = np.array(
     ],
     float,
 )
-_BUNDLE_CENTRE = np.array([4.0, -18.0, 282.0])
-_BUNDLE_HALF = np.array([78.0, 48.0, 62.0])
+_BUNDLE_CENTRE = np.array([4.0, -18.0, 285.0])
+_BUNDLE_HALF = np.array([78.0, 48.0, 66.0])
 
 
 def stomach_nodes(rng: np.random.Generator) -> NDArray[np.float64]:

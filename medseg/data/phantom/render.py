@@ -71,7 +71,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     stomach = bowel.stomach_nodes(rng)
     return Patient(
         body=anatomy.draw_body(rng),
-        size=(rng.uniform(0.9, 1.06), rng.uniform(1.04, 1.24), rng.uniform(0.84, 0.97)),
+        size=(rng.uniform(0.9, 1.06), rng.uniform(1.04, 1.24), rng.uniform(0.87, 0.98)),
         middle_mm=(rng.uniform(-6, 6), rng.uniform(-6, 8)),
         warp=(_warp(rng, 3.0), _warp(rng, 3.0)),
         stomach=stomach,
