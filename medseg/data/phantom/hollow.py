@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medseg.data.phantom.anatomy import Sheet
 from medseg.data.phantom.canvas import Floats
+from medseg.data.phantom.sheet import Sheet
 from medseg.data.phantom.tubes import FAR_MM, Cut, Tube, cut
 
 _WALL_MM = 2.4

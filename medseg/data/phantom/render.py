@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.phantom import anatomy, bowel
+from medseg.data.phantom import anatomy, bowel, ends, trunk
 from medseg.data.phantom.canvas import Box, Canvas, Floats
 from medseg.data.phantom.hollow import paint_hollow
 from medseg.data.phantom.scanner import Scanner
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
 class Patient:
     """What stays the same from day to day: build, size, place, deformation, course of the gut."""
 
-    body: anatomy.Body
+    body: trunk.Body
     size: tuple[float, float, float]
     middle_mm: tuple[float, float]
     warp: tuple[SmoothNoise, SmoothNoise]
@@ -70,7 +70,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     """Return a random patient."""
     stomach = bowel.stomach_nodes(rng)
     return Patient(
-        body=anatomy.draw_body(rng),
+        body=trunk.draw_body(rng),
         size=(rng.uniform(0.9, 1.06), rng.uniform(1.04, 1.24), rng.uniform(0.87, 0.98)),
         middle_mm=(rng.uniform(-6, 6), rng.uniform(-6, 8)),
         warp=(_warp(rng, 3.0), _warp(rng, 3.0)),
@@ -104,7 +104,7 @@ def render(
     )
     for n in range(frame.slices):
         z_mm = frame.first_mm + n * frame.step_mm / patient.size[2]
-        window = _window(anatomy.reach_mm(patient.body, z_mm), columns_mm, rows_mm)
+        window = _window(trunk.reach_mm(patient.body, z_mm), columns_mm, rows_mm)
         place_mm = columns_mm[window[1]], rows_mm[window[0]], z_mm
         image, drawn = _slice(patient.body, day, place_mm)
         masks = np.zeros((len(ORGANS), len(rows_mm), len(columns_mm)), bool)
@@ -136,7 +136,7 @@ def _window(reach_mm: tuple[float, ...], columns_mm: Floats, rows_mm: Floats) ->
 
 
 def _slice(
-    body: anatomy.Body, day: _Day, place_mm: tuple[Floats, Floats, float]
+    body: trunk.Body, day: _Day, place_mm: tuple[Floats, Floats, float]
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Paint one slice; return its signal ``(H, W)`` and its masks ``(3, H, W)``."""
     columns, rows, z = place_mm
@@ -147,12 +147,12 @@ def _slice(
         rows_mm=rows,
     )
     textures = day.fine.plane(columns, rows, z), day.coarse.plane(columns, rows, z)
-    sheet = anatomy.start_sheet(canvas, body, z, textures)
+    sheet = trunk.start_sheet(canvas, body, z, textures)
     anatomy.paint_solid(sheet, body)
-    anatomy.paint_chest(sheet, body)
-    anatomy.paint_pelvis(sheet)
+    ends.paint_chest(sheet, body)
+    ends.paint_pelvis(sheet)
     masks = paint_hollow(sheet, day.tubes)
-    anatomy.paint_arm(sheet, body)
+    trunk.paint_arm(sheet, body)
     return canvas.image, masks
 
 
