@@ -69,9 +69,8 @@ class Bundle:
             parser.read_config([str(self.file(name)) for name in names])
         if set(names) & {"train", "inference"}:
             parser["bundle_root"] = str(self.root)
-        for key, value in _checked(settings or {}, parser.config, subject=self.name).items():
-            parser[key] = value
-        return {key: value for key, value in parser.config.items() if key != "_meta_"}
+        config = {key: value for key, value in parser.config.items() if key != "_meta_"}
+        return overridden(config, settings or {}, subject=self.name)
 
 
 def find_bundle(target: str | Path) -> Bundle:
@@ -112,6 +111,20 @@ class Opened:
             return self._parser.get_parsed_content(part)
         except RuntimeError as error:
             raise cause_of(error) or error from None
+
+
+def overridden(config: Config, settings: Mapping[str, Any], *, subject: str) -> Config:
+    """Return a configuration with settings laid over it by id; text is read as JSON where it is.
+
+    Raises:
+        UsageError: An id is not there, or a number is wanted; `subject` names the configuration.
+    """
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser(config)
+    for key, value in _checked(settings, config, subject=subject).items():
+        parser[key] = value
+    return {key: value for key, value in parser.config.items() if key != "_meta_"}
 
 
 def ids(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -13,6 +13,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("stages",),
+    ("runs",),
     ("bundle",),
     ("report", "engine"),
     ("models", "transforms", "losses", "metrics", "data"),

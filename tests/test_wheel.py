@@ -13,8 +13,6 @@ import pytest
 
 from medseg import __version__, resources
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory, repository):
@@ -95,3 +93,14 @@ def test_doctor_finds_every_requirement_of_the_wheel(clean, tmp_path):
     told = json.loads(clean("medseg", "doctor", "--json", cwd=tmp_path))
     assert told["medseg"] == __version__
     assert [row for row in told["problems"] if row["level"] == "error"] == []
+
+
+def test_the_main_job_runs_in_an_empty_folder(clean, tiny_phantom, tmp_path):
+    told = clean(
+        "medseg",
+        *("run", "uwmgi_segformer", "--data", str(tiny_phantom), "--demo", "--device", "cpu"),
+        *("--set", "roi_px=[64, 64]", "--set", "epochs=1", "--set", "epoch_length=1"),
+        cwd=tmp_path,
+    )
+    assert "run: runs/uwmgi_segformer_demo/" in told
+    assert len(list(tmp_path.glob("runs/*/*/predictions/*.nii.gz"))) == 2

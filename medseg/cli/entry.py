@@ -28,11 +28,11 @@ _ADVICE = "run it again as 'medseg -vv …' for the traceback, and report it"
 
 class _Medseg(LazyGroup):
     entries: ClassVar[Mapping[str, Entry]] = {
-        "run": Entry("medseg.cli.run:run", "Prepare, train, evaluate and predict, in one go."),
-        "data": Entry("medseg.cli.data:data", "Make, check, prepare, split and describe data."),
+        "run": Entry("medseg.cli.run:run", "Prepare, train, predict and evaluate, in one go."),
+        "data": Entry("medseg.cli.data:data", "Make a phantom; check, split and describe data."),
         "predict": Entry("medseg.cli.predict:predict", "Segment scans with a trained model."),
         "evaluate": Entry("medseg.cli.evaluate:evaluate", "Compare predictions with a reference."),
-        "bundle": Entry("medseg.cli.bundle:bundle", "List, check and begin bundles."),
+        "bundle": Entry("medseg.cli.bundle:bundle", "List the bundles."),
         "ui": Entry("medseg.cli.ui:ui", "Browse the runs in MLflow."),
         "doctor": Entry("medseg.cli.doctor:doctor", "Tell versions, devices, memory and disk."),
     }

@@ -54,7 +54,7 @@ def predict(
 def _settings(
     out: Path, *, settings: dict[str, str], device: str, per_organ: bool, probabilities: bool
 ) -> dict[str, Any]:
-    from medseg.stages.run import device_of
+    from medseg.engine.device import device_of
 
     flags = {"per_organ": per_organ, "probabilities": probabilities}
     chosen = {key: True for key, value in flags.items() if value}

@@ -41,7 +41,7 @@ STAGES = ("prepare", "train", "predict", "evaluate")
 def run(state: State, /, *, stages: tuple[str, ...], **asked: Any) -> None:  # noqa: ANN401
     """Prepare, train, predict and evaluate TARGET, a bundle's folder or name."""
     from medseg.cli.display import display
-    from medseg.stages.run import Request
+    from medseg.stages.begin import Request
     from medseg.stages.run import run as run_stages
 
     with display(quiet=state.json or state.verbosity < 0) as shown:

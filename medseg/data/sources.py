@@ -30,11 +30,12 @@ def items(
     manifest: str,
     role: Role,
     fold: int = 0,
+    folds: int = 5,
     split_file: str | Path | None = None,
 ) -> list[Item]:
     """Return the items of one side of a fold, in natural order.
 
-    Without a split file the patients are split by the manifest's rule with seed 0. A data set too
+    Without a split file the patients are split into `folds` groups with seed 0. A data set too
     small for a validation side of its own has an empty one.
 
     Raises:
@@ -42,7 +43,7 @@ def items(
     """
     facts = read_manifest(manifest)
     scans = read_scans(Path(dataset_dir), facts)
-    splits = read_splits(Path(split_file)) if split_file else make_splits(scans)
+    splits = read_splits(Path(split_file)) if split_file else make_splits(scans, folds=folds)
     chosen = set(getattr(splits.fold(fold), role))
     return [item_of(scan) for scan in scans if scan.scan_id in chosen]
 
@@ -51,25 +52,33 @@ def inference_items(source: str | Path | Sequence[str | Path], *, manifest: str)
     """Return unlabelled items of NIfTI files, scan folders or whole data folders.
 
     Raises:
-        DataError: A source is none of these; all such are named together.
+        DataError: A source is none of these, or two scans have one name, so that one prediction
+            would overwrite the other; all such are named together.
     """
     sources = [source] if isinstance(source, str | Path) else source
-    found: list[Item] = []
+    found: dict[str, Item] = {}
     problems: list[Problem] = []
     for each in map(Path, sources):
         try:
-            found += _items_in(each, manifest)
+            scans = _items_in(each, manifest)
+            problems += [_same_name(s["scan_id"], each) for s in scans if s["scan_id"] in found]
+            found |= {item["scan_id"]: item for item in scans}
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError(*problems)
-    return found
+    return list(found.values())
 
 
 def item_of(scan: Scan) -> Item:
     """Return the item of a scan, with ``label`` when the scan has labels."""
     item: Item = {"scan_id": scan.scan_id, "case_id": scan.case_id, "image": scan}
     return item if scan.rle is None else {**item, "label": scan}
+
+
+def _same_name(scan_id: str, source: Path) -> Problem:
+    fix = "rename one, or predict them into two folders"
+    return Problem("E-DUP", str(source), f"is a second scan named {scan_id}", "one", fix)
 
 
 def _items_in(source: Path, manifest: str) -> list[Item]:

@@ -14,7 +14,7 @@ from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor, nn
 
 from medseg.data import neighbour_stack
-from medseg.engine.precision import autocast
+from medseg.engine.device import autocast
 from medseg.errors import DivergedError, Problem
 
 

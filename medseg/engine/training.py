@@ -9,7 +9,7 @@ from ignite.metrics import Metric
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from medseg.engine.precision import autocast
+from medseg.engine.device import autocast
 
 Augment = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 

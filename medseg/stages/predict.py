@@ -4,32 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle import Config, Opened, carried_over, find_bundle
-from medseg.data.sources import Item, inference_items, items
+from medseg.bundle import Config, Opened
+from medseg.data.sources import Item, inference_items
 from medseg.errors import DataError, PartialError, Problem, UsageError
+from medseg.runs import inference_config
 from medseg.stages.display import Display
-from medseg.stages.runs import Run, open_run
-
-
-def held_out(run: Run) -> list[Item]:
-    """Return the items of the test side of the run's fold."""
-    return items(
-        run.config["dataset_dir"],
-        manifest=run.config["manifest"],
-        role="test",
-        fold=run.config["fold"],
-        split_file=run.splits,
-    )
-
-
-def predict_held_out(run: Run, display: Display) -> list[Path]:
-    """Predict the scans that `held_out` names into ``predictions/``; return the label maps."""
-    config = {
-        **_inference_of(run),
-        "device": run.config["device"],
-        "output_dir": str(run.predictions),
-    }
-    return predict_items(config, [_unlabelled(item) for item in held_out(run)], display)
 
 
 def predict(
@@ -47,26 +26,23 @@ def predict(
         PartialError: Some scans failed; the others are written.
     """
     config = inference_config(model, settings)
-    return predict_items(config, inference_items(sources, manifest=config["manifest"]), display)
+    chosen = inference_items(sources, manifest=config["manifest"])
+    _require_inputs_safe(chosen, Path(config["output_dir"]))
+    return predict_items(config, chosen, display)
 
 
-def inference_config(model: Path, settings: dict[str, Any]) -> Config:
-    """Return the inference configuration of a run folder or a bundle, with overrides."""
-    if (model / "config.json").is_file():
-        return {**_inference_of(open_run(model)), **settings}
-    bundle = find_bundle(model)
-    config = bundle.config("inference", settings=settings)
-    if not (bundle.root / "models" / "model.pt").exists():
-        raise UsageError(
-            Problem(
-                "E-MODEL",
-                bundle.name,
-                "has no models/model.pt",
-                "a bundle with weights, or a run folder",
-                "train it with 'medseg run', then name the run's folder",
-            )
-        )
-    return config
+def _require_inputs_safe(chosen: Sequence[Item], out: Path) -> None:
+    problems = [
+        Problem("E-EXISTS", str(item["image"]), "would be overwritten", fix="choose another --out")
+        for item in chosen
+        if (out / f"{item['scan_id']}.nii.gz").resolve() == _file_of(item)
+    ]
+    if problems:
+        raise UsageError(*problems)
+
+
+def _file_of(item: Item) -> Path | None:
+    return item["image"].resolve() if isinstance(item["image"], Path) else None
 
 
 def predict_items(config: Config, chosen: Sequence[Item], display: Display) -> list[Path]:
@@ -96,13 +72,3 @@ def predict_items(config: Config, chosen: Sequence[Item], display: Display) -> l
     if problems:
         raise (PartialError if written else DataError)(*problems)
     return written
-
-
-def _inference_of(run: Run) -> Config:
-    bundle = find_bundle(run.config["bundle_root"])
-    config = carried_over(bundle.config("inference"), run.config)
-    return {**config, "checkpoint": str(run.checkpoint)}
-
-
-def _unlabelled(item: Item) -> Item:
-    return {key: value for key, value in item.items() if key != "label"}

@@ -6,9 +6,9 @@ from medseg.bundle import Opened
 from medseg.data import Splits, Store, make_splits, read_manifest, read_scans, read_splits
 from medseg.data.sources import item_of
 from medseg.engine.tracking import Tracker
+from medseg.runs import Run
 from medseg.scan import Scan
 from medseg.stages.display import Display
-from medseg.stages.runs import Run
 
 WORKERS = 2
 
@@ -52,7 +52,12 @@ def split_of(run: Run, scans: list[Scan]) -> Splits:
     """Return the run's split, made and written to ``splits.json`` where there is none."""
     if run.splits.exists():
         return read_splits(run.splits)
-    splits = make_splits(scans, seed=run.config["seed"], manifest=run.config["manifest"])
+    splits = make_splits(
+        scans,
+        folds=run.config["folds"],
+        seed=run.config["seed"],
+        manifest=run.config["manifest"],
+    )
     splits.verify(scans)
     splits.write(run.splits)
     return splits

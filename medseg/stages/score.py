@@ -2,23 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from medseg.data import read_manifest
-from medseg.data.label_files import find_label_files, read_reference
-from medseg.data.manifest import Manifest
 from medseg.engine.tracking import Tracker
 from medseg.metrics.overlap import Summary
-from medseg.report.figures import overlay_per_organ, run_picture, save
+from medseg.report.pictures import draw_scan
 from medseg.report.scores import as_plain, summary_text, write_csv
-from medseg.scan import Scan
+from medseg.runs import Run
 from medseg.stages.display import Display
 from medseg.stages.evaluate import Evaluation, evaluate
-from medseg.stages.predict import held_out, predict_held_out
-from medseg.stages.runs import Run
-from medseg.transforms import ReadVolumed
+from medseg.stages.held_out import held_out, predict_held_out, predicted
 
 
 def score(run: Run, tracker: Tracker, display: Display) -> Evaluation:
@@ -28,7 +21,7 @@ def score(run: Run, tracker: Tracker, display: Display) -> Evaluation:
     """
     manifest = read_manifest(run.config["manifest"])
     scans = {item["scan_id"]: item["image"] for item in held_out(run)}
-    if any(not (run.predictions / f"{scan_id}.nii.gz").exists() for scan_id in scans):
+    if not predicted(run):
         predict_held_out(run, display)
     display.begin("evaluate", len(scans))
     done = evaluate(
@@ -40,27 +33,13 @@ def score(run: Run, tracker: Tracker, display: Display) -> Evaluation:
     )
     write_csv(run.folder / "metrics.csv", done.scores)
     run.write("summary.json", as_plain(done.scores, done.summary))
-    draw(run, scans[_median_scan(done)], manifest)
+    typical = scans[_median_scan(done)]
+    draw_scan(typical, run.predictions, manifest.labels, folder=run.folder / "overlays")
     for name in ("metrics.csv", "summary.json", "overlays"):
         tracker.log_artifact(run.folder / name, name if name == "overlays" else None)
     tracker.log_metrics(_numbers(done.summary), step=run.config["epochs"])
     display.say(summary_text(done.summary))
     return done
-
-
-def draw(run: Run, scan: Scan, manifest: Manifest) -> None:
-    """Draw one scan with reference and prediction: three planes, and each organ's largest slice."""
-    labels, folder = manifest.labels, run.folder / "overlays"
-    item: dict[str, Any] = ReadVolumed("image")({"image": scan})
-    image = item["image"][0].numpy()
-    truth = np.stack(read_reference(scan, labels).masks)
-    pred = find_label_files(run.predictions, labels)[scan.scan_id].read(labels)
-    masks = np.stack(pred.onto(scan.grid, subject=scan.scan_id).masks)
-    spacing_mm, title = scan.spacing_mm, scan.scan_id
-    planes = run_picture(image, truth, masks, labels, spacing_mm=spacing_mm, title=title)
-    organs = overlay_per_organ(image, truth, masks, labels, spacing_mm=spacing_mm, title=title)
-    for name, figure in {"scan": planes, **organs}.items():
-        save(figure, folder / f"{name}.png")
 
 
 def _median_scan(done: Evaluation) -> str:

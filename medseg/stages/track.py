@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medseg.engine.provenance import config_hash, packages, provenance
 from medseg.engine.tracking import Tracker, default_uri, source_tags
-from medseg.stages.runs import Run
+from medseg.runs import Run
 
 _PLACES = {
     "bundle_root",

@@ -11,8 +11,8 @@ from medseg.engine.checkpoints import export_weights, load_network
 from medseg.engine.history import TrackingHandler
 from medseg.engine.tracking import Tracker
 from medseg.report.figures import curves, save
+from medseg.runs import Run
 from medseg.stages.display import Display
-from medseg.stages.runs import Run
 
 
 def train(run: Run, tracker: Tracker, display: Display) -> None:

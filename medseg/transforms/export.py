@@ -7,15 +7,16 @@ import numpy as np
 from monai.transforms import Transform
 
 from medseg.io.colour_tables import write_itksnap, write_slicer
-from medseg.io.nifti import write_label_map, write_mask, write_probs
+from medseg.io.nifti import ASSUMED, write_label_map, write_mask, write_probs
 from medseg.labels import LabelSet
 
 
 class SaveMasks(Transform):  # type: ignore[misc]
     """Write a scan's predicted masks as NIfTI: a label map, and on request the parts.
 
-    Writes ``<scan_id>.nii.gz``, a label map in which overlaps go to the organ of higher priority,
-    and beside it once the colour tables that ITK-SNAP and 3D Slicer read.
+    The item holds ``pred``, masks on the grid ``native``, ``scan_id`` and, for a scan that came as
+    NIfTI, its ``frame``. Writes ``<scan_id>.nii.gz``, a label map in which overlaps go to the
+    organ of higher priority, and beside it the colour tables that ITK-SNAP and 3D Slicer read.
 
     Args:
         output_dir: The folder to write to.
@@ -37,17 +38,21 @@ class SaveMasks(Transform):  # type: ignore[misc]
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         """Write the files of one item and add ``file``, the label map's path, to it."""
-        masks = np.asarray(item["pred"], bool)
-        stem, grid = self.output_dir / item["scan_id"], item["native"]
+        masks, grid = np.asarray(item["pred"], bool), item["native"]
+        frame = item.get("frame", ASSUMED)
+        stem = self.output_dir / item["scan_id"]
         file = stem.with_name(f"{stem.name}.nii.gz")
         write_itksnap(self.output_dir / "labels_itksnap.txt", self.labels)
         write_slicer(self.output_dir / "labels_slicer.ctbl", self.labels)
         for organ, mask in zip(self.labels.names, masks, strict=True):
             if self.per_organ:
-                write_mask(stem.with_name(f"{stem.name}_{organ}.nii.gz"), mask, grid)
+                write_mask(stem.with_name(f"{stem.name}_{organ}.nii.gz"), mask, grid, frame=frame)
         if self.probabilities:
             for organ, probs in zip(self.labels.names, np.asarray(item["probs"]), strict=True):
-                write_probs(stem.with_name(f"{stem.name}_{organ}_probs.nii.gz"), probs, grid)
+                write_probs(
+                    stem.with_name(f"{stem.name}_{organ}_probs.nii.gz"), probs, grid, frame=frame
+                )
         # The label map last: where it stands, the scan is done.
-        write_label_map(file, self.labels.label_map(list(masks)), grid, labels=self.labels)
+        label_map = self.labels.label_map(list(masks))
+        write_label_map(file, label_map, grid, labels=self.labels, frame=frame)
         return {**item, "file": file}

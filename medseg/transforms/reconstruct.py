@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medseg.errors import DataError, Problem
 from medseg.geometry import Grid, require_same_grid
 from medseg.io import rle
-from medseg.io.nifti import read_label_map, read_volume
+from medseg.io.nifti import Frame, read_image, read_label_map
 from medseg.io.png import read_slice
 from medseg.scan import Scan
 from medseg.transforms.placed import Item, grid_of, on_grid
@@ -27,7 +27,7 @@ class ReadVolumed(MapTransform):  # type: ignore[misc]
     """Read images into MetaTensors ``(1, I, J, K)`` float32 on the scan's own grid.
 
     An item's entry is a `Scan`, whose PNG slices are stacked head to feet, or the path of a NIfTI
-    file of any orientation.
+    file of any orientation; then ``frame`` tells what the file says of its affine.
 
     Raises:
         DataError: Slices are missing, damaged or of another size; all of a scan at once.
@@ -38,7 +38,10 @@ class ReadVolumed(MapTransform):  # type: ignore[misc]
         item = dict(data)
         for key in self.key_iterator(item):
             source = item[key]
-            item[key] = _stacked(source) if isinstance(source, Scan) else _nifti(Path(source))
+            if isinstance(source, Scan):
+                item[key] = _stacked(source)
+            else:
+                item[key], item["frame"] = _nifti(Path(source))
         return item
 
 
@@ -114,10 +117,11 @@ def _stacked(scan: Scan) -> MetaTensor:
     return on_grid(torch.from_numpy(volume).permute(2, 1, 0)[None], scan.grid)
 
 
-def _nifti(path: Path) -> MetaTensor:
-    voxels, grid = read_volume(path)
+def _nifti(path: Path) -> tuple[MetaTensor, Frame]:
+    image = read_image(path)
     # Slices first in memory, as for PNG.
-    return on_grid(torch.from_numpy(np.array(voxels, np.float32, order="F"))[None], grid)
+    voxels = torch.from_numpy(np.array(image.voxels, np.float32, order="F"))
+    return on_grid(voxels[None], image.grid), image.frame
 
 
 def _decoded(scan: Scan, organs: Collection[str]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from medseg.engine import AugmentedBatch, ScanDice, StepInferer
-from medseg.engine.precision import amp_dtype, autocast
+from medseg.engine.device import amp_dtype, autocast
 
 
 def masks(*columns):

@@ -11,10 +11,11 @@ from mlflow import MlflowClient
 from medseg.data import read_manifest, read_scans
 from medseg.engine.tracking import default_uri
 from medseg.errors import UsageError
+from medseg.runs import open_run
+from medseg.stages.begin import STAGES, Request, begin
 from medseg.stages.display import Silent
 from medseg.stages.predict import predict
-from medseg.stages.run import STAGES, Request, begin, run
-from medseg.stages.runs import open_run
+from medseg.stages.run import run
 
 TINY = {"roi_px": "[64, 64]", "epochs": "2", "batch_size": "4", "val_interval": "1"}
 
@@ -147,6 +148,13 @@ def test_resume_adds_epochs_to_the_newest_run(tiny_phantom, tmp_path):
     client = MlflowClient(default_uri(tmp_path))
     run_id = second.read("provenance.json")["mlflow_run_id"]
     assert [m.step for m in client.get_metric_history(run_id, "train/loss")] == [1, 2, 3]
+
+
+def test_resume_keeps_the_settings_it_was_started_with(tiny_phantom, tmp_path):
+    first = begin(request(tiny_phantom, tmp_path), Silent())
+    again = begin(request(tiny_phantom, tmp_path, settings={}, resume=True), Silent())
+    assert again.folder == first.folder
+    assert again.config["epochs"] == 2
 
 
 def test_resume_with_other_settings_names_what_differs(tiny_phantom, tmp_path):

@@ -1,8 +1,10 @@
-"""Mixed precision: bfloat16 where the device computes in it, float32 elsewhere."""
+"""Where to compute, and in which precision: bfloat16 where the device has it, float32 elsewhere."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from medseg.errors import Problem, ResourceError
 
 
 def amp_dtype(device: torch.device) -> torch.dtype | None:
@@ -24,3 +26,20 @@ def autocast(device: torch.device, *, amp: bool = True) -> AbstractContextManage
     if dtype is None:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def device_of(name: str) -> str:
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as torch names it.
+
+    Raises:
+        ResourceError: The device is not there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ResourceError(
+            Problem("E-DEVICE", name, f"there are {count} CUDA devices", fix="use --device auto")
+        )
+    return name

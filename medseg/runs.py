@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle import Config
+from medseg.bundle import Config, carried_over, find_bundle, overridden
 from medseg.engine.checkpoints import BEST, LAST
 from medseg.errors import Problem, UsageError
 from medseg.io.atomic import replacing
@@ -107,3 +107,29 @@ def open_run(folder: Path) -> Run:
             Problem("E-RUN", str(folder), "has no config.json", "a run folder", "name another")
         )
     return Run(folder, json.loads((folder / "config.json").read_text()))
+
+
+def inference_config(model: Path, settings: dict[str, Any]) -> Config:
+    """Return the inference configuration of a run folder or a bundle, with overrides."""
+    if (model / "config.json").is_file():
+        return overridden(inference_of(open_run(model)), settings, subject=model.name)
+    bundle = find_bundle(model)
+    config = bundle.config("inference", settings=settings)
+    if not (bundle.root / "models" / "model.pt").exists():
+        raise UsageError(
+            Problem(
+                "E-MODEL",
+                bundle.name,
+                "has no models/model.pt",
+                "a bundle with weights, or a run folder",
+                "train it with 'medseg run', then name the run's folder",
+            )
+        )
+    return config
+
+
+def inference_of(run: Run) -> Config:
+    """Return the inference configuration of a run, with its own settings and checkpoint."""
+    bundle = find_bundle(run.config["bundle_root"])
+    config = carried_over(bundle.config("inference"), run.config)
+    return {**config, "checkpoint": str(run.checkpoint)}

@@ -1,0 +1,126 @@
+"""Begin: from what the user asked for to the run that the stages work on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medseg.bundle import Bundle, Config, differences, find_bundle, overridden
+from medseg.data.phantom import write_phantom
+from medseg.engine.device import device_of
+from medseg.errors import Problem, UsageError
+from medseg.runs import Run, latest_run, new_run
+from medseg.stages.display import Display
+
+STAGES = ("prepare", "train", "predict", "evaluate")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        target: A bundle's folder, or the name of a shipped one.
+        data: The data folder; None stands for the phantom with demo settings.
+        demo: Lay the bundle's ``demo.json`` over its settings.
+        stages: Which of `STAGES` to do, each on what the ones before left.
+        fold: Which group of patients is held out.
+        settings: Overrides of the configuration by id.
+        resume: Go on with the newest run of the fold.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        output: The folder of runs, the store and the MLflow database.
+        seed: Of the split, the order of slices and augmentation; None keeps the bundle's.
+        weights: A folder or hub id of pretrained weights.
+        tracking_uri: Another MLflow store or server than the output folder's.
+    """
+
+    target: str
+    data: Path | None = None
+    demo: bool = False
+    stages: Sequence[str] = STAGES
+    fold: int = 0
+    settings: dict[str, str] = field(default_factory=dict)
+    resume: bool = False
+    device: str = "auto"
+    output: Path = Path("runs")
+    seed: int | None = None
+    weights: str | None = None
+    tracking_uri: str | None = None
+
+
+def begin(request: Request, display: Display) -> Run:
+    """Return the run that the request is about: a new one, or the one to go on with.
+
+    Raises:
+        UsageError: There is no run to go on with, or it has other settings than those asked for.
+    """
+    bundle = find_bundle(request.target)
+    demo = request.demo or request.data is None
+    experiment = request.output / f"{bundle.name}{'_demo' if demo else ''}"
+    before = latest_run(experiment, fold=request.fold)
+    if not _is_new(request, before):
+        if before is None:
+            found = f"holds no run of fold {request.fold}"
+            raise UsageError(Problem("E-RUN", str(experiment), found, fix="run all stages first"))
+        return _continued(before, request)
+    data = request.data or _phantom(request.output, display)
+    config = bundle.config("train", *["demo"] * demo, settings=request.settings)
+    config |= {"dataset_dir": str(data.resolve())} | _places(request)
+    return _started(new_run(experiment, config), bundle)
+
+
+def _is_new(request: Request, before: Run | None) -> bool:
+    """Whether the stages asked for begin a run: one is begun by prepare, or by train alone."""
+    if request.resume:
+        return False
+    if "prepare" in request.stages:
+        return True
+    return "train" in request.stages and (before is None or before.trained)
+
+
+def _phantom(output: Path, display: Display) -> Path:
+    display.say("no --data: a phantom stands in for the patients, with the bundle's demo settings")
+    folder = output / "phantom"
+    if not (folder / "train.csv").exists():
+        display.begin("phantom", 1)
+        write_phantom(folder, progress=display.advance)
+    return folder
+
+
+def _places(request: Request) -> Config:
+    """Return the settings that say where things lie and what to compute on."""
+    chosen: dict[str, Any] = {
+        "store_dir": str((request.output / "store").resolve()),
+        "device": device_of(request.device),
+        "fold": request.fold,
+    }
+    optional = {"seed": request.seed, "weights": request.weights}
+    return chosen | {key: value for key, value in optional.items() if value is not None}
+
+
+def _started(current: Run, bundle: Bundle) -> Run:
+    config = current.config | {
+        "bundle_root": str(bundle.root),
+        "output_dir": str(current.folder.resolve()),
+        "split_file": str(current.splits.resolve()),
+    }
+    current.write("config.json", config)
+    return Run(current.folder, config)
+
+
+def _continued(current: Run, request: Request) -> Run:
+    """Return the run with the settings it has; only a resumed one may get more epochs."""
+    asked = overridden(current.config, request.settings, subject=current.name) | _places(request)
+    if request.data is not None:
+        asked["dataset_dir"] = str(request.data.resolve())
+    may_change = {"device", "store_dir"} | ({"epochs"} if request.resume else set())
+    changed = differences(current.config, asked, ignore=may_change)
+    if changed:
+        fix = "start a new run, with stage prepare and without --resume"
+        raise UsageError(
+            *(
+                Problem("E-RESUME-DIFF", current.name, f"{key} is now {now}", before, fix)
+                for key, (before, now) in changed.items()
+            )
+        )
+    return Run(current.folder, asked | {"resume": request.resume})
