@@ -9,6 +9,7 @@ open only bundles you trust.
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -98,7 +99,7 @@ class Opened:
     def __init__(self, config: Config) -> None:
         from monai.bundle import ConfigParser
 
-        self._parser = ConfigParser(config)
+        self._parser = ConfigParser(deepcopy(config))
         self._parser.parse(reset=True)
 
     def __getitem__(self, part: str) -> Any:  # noqa: ANN401 - whatever the configuration names
@@ -121,7 +122,7 @@ def overridden(config: Config, settings: Mapping[str, Any], *, subject: str) -> 
     """
     from monai.bundle import ConfigParser
 
-    parser = ConfigParser(config)
+    parser = ConfigParser(deepcopy(config))
     for key, value in _checked(settings, config, subject=subject).items():
         parser[key] = value
     return {key: value for key, value in parser.config.items() if key != "_meta_"}

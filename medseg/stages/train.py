@@ -10,6 +10,7 @@ from medseg.data import read_manifest
 from medseg.engine.checkpoints import export_weights, load_network
 from medseg.engine.history import TrackingHandler
 from medseg.engine.tracking import Tracker
+from medseg.errors import Problem, UsageError
 from medseg.report.figures import curves, save
 from medseg.runs import Run
 from medseg.stages.display import Display
@@ -22,12 +23,14 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     that validated best, or of the last where there are no patients to validate on.
 
     Raises:
+        UsageError: There are fewer slices than one batch takes.
         Stopped: A signal asked to stop; the last checkpoint is written.
     """
     labels = read_manifest(run.config["manifest"]).labels
     opened = Opened(run.config)
     trainer = opened["train::trainer"]
     evaluator = opened["validate::evaluator"]
+    _require_a_batch(opened["train::dataloader"])
     display.say(_told(opened["train::dataset"], evaluator))
     history = TrackingHandler(tracker, organs=labels.names, evaluator=evaluator)
     history.attach(trainer)
@@ -43,6 +46,12 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     save(curves(history.history, labels), run.folder / "curves.png")
     for name in ("curves.png", "weights.safetensors", "checkpoints"):
         tracker.log_artifact(run.folder / name, name if name == "checkpoints" else None)
+
+
+def _require_a_batch(loader: Any) -> None:  # noqa: ANN401 - named by the configuration
+    if len(loader) == 0:
+        found = f"batch_size {loader.batch_size} is more than the {len(loader.dataset)} slices"
+        raise UsageError(Problem("E-CONFIG", "training", found, fix="set a smaller batch_size"))
 
 
 def _told(dataset: Any, evaluator: Engine) -> str:  # noqa: ANN401 - named by the configuration

@@ -56,7 +56,7 @@ def stand_in(monkeypatch, code):
         started.append(subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True))
         return started[0]
 
-    monkeypatch.setattr(stage, "_started", start)
+    monkeypatch.setattr(stage, "started", start)
     return started
 
 
@@ -105,7 +105,7 @@ def test_a_signal_ends_the_server_and_keeps_its_exit_code(tmp_path, monkeypatch)
 def test_a_server_that_does_not_come_up_is_told(tmp_path, monkeypatch, code, found):
     started = stand_in(monkeypatch, code)
     if "sleep" in code:
-        monkeypatch.setattr(stage, "_START_PATIENCE_S", 0.3)
+        monkeypatch.setattr("medseg.engine.ui_server._START_PATIENCE_S", 0.3)
     with pytest.raises(ResourceError, match=rf"E-UI.*{found}"):
         stage.serve(empty_store(tmp_path), host="127.0.0.1", port=0, ready=print)
     assert started[0].poll() is not None

@@ -48,6 +48,12 @@ def test_a_misspelt_setting_ends_with_2_and_the_nearest_name(tiny_phantom, tmp_p
     assert "did you mean epochs?" in capsys.readouterr().err
 
 
+def test_a_batch_larger_than_the_data_ends_with_2(tiny_phantom, tmp_path, capsys):
+    words = ["run", "uwmgi_segformer", "--data", str(tiny_phantom), "--output", str(tmp_path)]
+    assert main([*words, *TINY, "--set", "batch_size=9999"]) == 2
+    assert "batch_size 9999 is more than the" in capsys.readouterr().err
+
+
 def test_faults_of_the_data_end_with_3(tmp_path, capsys):
     (tmp_path / "train").mkdir()
     words = ["run", "uwmgi_segformer", "--data", str(tmp_path), "--output", str(tmp_path / "out")]
