@@ -48,10 +48,9 @@ def content_hash(item: Mapping[str, Any], index: Path) -> str:
     for file in files:
         stamp.update(_stamp(file).encode())
     known = index / stamp.hexdigest()
-    try:
-        return known.read_text()
-    except OSError:
-        pass  # never hashed, or changed since
+    remembered = _remembered(known)
+    if remembered is not None:
+        return remembered
     for file in files:
         facts.update(_file_hash(file))
     content = facts.hexdigest()
@@ -149,6 +148,14 @@ def _file_hash(file: Path) -> bytes:
             return hashlib.file_digest(stream, "sha256").digest()
     except OSError:
         return b"absent"
+
+
+def _remembered(known: Path) -> str | None:
+    """Return the hash, None when the files were never hashed or have changed since."""
+    try:
+        return known.read_text()
+    except OSError:
+        return None
 
 
 def _remember(known: Path, content: str) -> None:

@@ -15,6 +15,7 @@ from monai.bundle import (
     ConfigWorkflow,
     ckpt_export,
     load,
+    run,
     verify_metadata,
     verify_net_in_out,
 )
@@ -95,6 +96,9 @@ def test_the_network_fits_the_metadata(root):
         device="cpu",
         **{"network_def#_target_": "medseg.models.segformer_b0"},
     )
+    image = Bundle(root).metadata["network_data_format"]["inputs"]["image"]
+    assert image["num_channels"] == configured(root, "inference")["neighbours"]
+    assert image["spatial_shape"] == configured(root, "inference")["roi_px"]
 
 
 @each_bundle
@@ -219,6 +223,26 @@ def test_monai_runs_it_from_another_folder(root, tiny_phantom, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out" / "checkpoints" / "last.pt").exists()
+
+
+@each_bundle
+def test_monai_trains_evaluates_and_predicts(root, tiny_phantom, tmp_path):
+    """What training leaves, MONAI's evaluation and inference of the same bundle take up."""
+    places = {"dataset_dir": str(tiny_phantom), "output_dir": str(tmp_path), "device": "cpu"}
+    small = {k: v for k, v in TINY.items() if k != "epochs"} | {"bundle_root": str(root)}
+    configs = [str(root / "configs" / f"{name}.json") for name in ("train", "evaluate")]
+    short = {"epochs": 1, "epoch_length": 1, "batch_size": 4}
+    run(config_file=configs[:1], **quiet(root), **places, **small, **short)
+    run(config_file=configs, **quiet(root), **places, **small, **short)
+    assert "val_dice_mean" in (tmp_path / "metrics.csv").read_text()
+    checkpoint = str(tmp_path / "checkpoints" / "best.pt")
+    inference = str(root / "configs" / "inference.json")
+    run(config_file=inference, **quiet(root), **places, **small, checkpoint=checkpoint)
+    assert len(list(tmp_path.glob("case*_day?*.nii.gz"))) >= 6
+
+
+def quiet(root):
+    return {"meta_file": str(root / "configs" / "metadata.json"), "logging_file": False}
 
 
 def test_a_path_wins_over_a_shipped_name(tmp_path, monkeypatch):

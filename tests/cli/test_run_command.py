@@ -1,12 +1,14 @@
 """``medseg run`` and ``medseg predict`` as a user types them."""
 
 import json
+import shutil
 
 import nibabel
 import pytest
 
 from medseg.cli import main
 from medseg.data import read_manifest, read_scans
+from medseg.resources import shipped
 
 TINY = [
     *("--demo", "--device", "cpu"),
@@ -117,6 +119,24 @@ def test_one_bad_scan_of_two_ends_with_6_and_the_other_is_written(trained, tmp_p
     assert "E-NII" in capsys.readouterr().err
     assert (out / "good.nii.gz").exists()
     assert not (out / "bad.nii.gz").exists()
+
+
+def test_a_bundle_with_weights_predicts(trained, tmp_path):
+    bundle = tmp_path / "own"
+    shutil.copytree(shipped("bundles", "uwmgi_segformer"), bundle)
+    (bundle / "models").mkdir(exist_ok=True)
+    shutil.copy(trained / "checkpoints" / "last.pt", bundle / "models" / "model.pt")
+    image = tmp_path / "scan.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(_ramp(), _affine()), image)
+    words = ["predict", str(bundle), str(image), "-o", str(tmp_path / "out"), "-q"]
+    small = [
+        "--set",
+        "roi_px=[64, 64]",
+        "--set",
+        "network_def::_target_=medseg.models.segformer_b0",
+    ]
+    assert main([*words, *small]) == 0
+    assert (tmp_path / "out" / "scan.nii.gz").exists()
 
 
 def test_a_bundle_without_weights_cannot_predict(tiny_phantom, tmp_path, capsys):

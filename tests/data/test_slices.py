@@ -247,7 +247,8 @@ def test_slices_and_volumes_share_the_store(dataset, scans, store_dir, side, mon
     dataset()
     monkeypatch.setattr(Store, "_write", lambda *_: pytest.fail("prepared again"))
     chain = preprocessing(organs=ORGANS, roi_px=(side, side))
-    VolumeDataset([item_of(scan) for scan in scans], chain, store_dir=store_dir)
+    volumes = VolumeDataset([item_of(scan) for scan in scans], chain, store_dir=store_dir)
+    assert len(volumes) == len(scans)
 
 
 # The order

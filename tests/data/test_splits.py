@@ -183,7 +183,9 @@ def test_one_picture_on_two_sides_is_a_leak(kaggle):
 def test_two_days_with_one_picture_are_no_leak(kaggle):
     kaggle.add("case1_day0", seed=5).add("case1_day1", seed=5).add("case2_day0")
     scans = read_scans(kaggle.save(), UWMGI)
-    make_splits(scans).verify(scans)
+    splits = make_splits(scans)
+    splits.verify(scans)
+    assert len(splits.groups) == 2
 
 
 def test_a_supplied_split_with_a_patient_twice_is_a_leak(scans):

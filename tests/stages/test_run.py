@@ -118,7 +118,8 @@ def test_a_second_run_decodes_nothing(done, tiny_phantom, monkeypatch):
         raise AssertionError("a slice was decoded again")
 
     monkeypatch.setattr(reconstruct, "read_slice", never)
-    run(request(tiny_phantom, output, stages=("prepare", "train")), Silent())
+    again = run(request(tiny_phantom, output, stages=("prepare", "train")), Silent())
+    assert again.trained
 
 
 @pytest.mark.parametrize("stage", [pytest.param(s, id=s) for s in STAGES[1:]])
