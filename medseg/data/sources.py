@@ -5,6 +5,7 @@ An *item* is a dictionary with ``scan_id``, ``case_id``, ``image`` and, where th
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,11 +42,18 @@ def items(
     Raises:
         DataError: The folder holds faults, or the split does not fit it.
     """
-    facts = read_manifest(manifest)
-    scans = read_scans(Path(dataset_dir), facts)
+    table = Path(dataset_dir) / "train.csv"
+    seen = table.stat() if table.exists() else None
+    scans = _scans(str(dataset_dir), manifest, (seen.st_mtime_ns, seen.st_size) if seen else None)
     splits = read_splits(Path(split_file)) if split_file else make_splits(scans, folds=folds)
     chosen = set(getattr(splits.fold(fold), role))
     return [item_of(scan) for scan in scans if scan.scan_id in chosen]
+
+
+@lru_cache(maxsize=2)
+def _scans(dataset_dir: str, manifest: str, _stamp: tuple[int, int] | None) -> list[Scan]:
+    """Return the scans of a folder; its three sides are asked for one after another."""
+    return read_scans(Path(dataset_dir), read_manifest(manifest))
 
 
 def inference_items(source: str | Path | Sequence[str | Path], *, manifest: str) -> list[Item]:

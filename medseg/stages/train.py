@@ -1,5 +1,6 @@
 """Train: build what the configuration names, run MONAI's trainer, export the best weights."""
 
+import logging
 import warnings
 from typing import Any
 
@@ -10,7 +11,7 @@ from medseg.data import read_manifest
 from medseg.engine.checkpoints import export_weights, load_network
 from medseg.engine.history import TrackingHandler
 from medseg.engine.tracking import Tracker
-from medseg.errors import Problem, UsageError
+from medseg.errors import Problem, Stopped, UsageError
 from medseg.report.figures import curves, save
 from medseg.runs import Run
 from medseg.stages.display import Display
@@ -37,9 +38,15 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     opened["initialize"]
     display.begin("train", trainer.state.max_epochs * trainer.state.epoch_length)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, _show, evaluator, display)
+    # What ignite logs before it passes an exception on, the command line says in its own words.
+    logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`dataloader` is empty")
-        opened["run"]
+        try:
+            opened["run"]
+        except Stopped:
+            display.say("stopped; the last step is saved, and --resume goes on from there")
+            raise
     network = opened["network"]
     load_network(network, run.checkpoint)
     export_weights(run.folder / "weights.safetensors", network)
