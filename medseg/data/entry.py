@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import DataError, Problem, UsageError
 from medseg.geometry import Grid
+from medseg.io.atomic import sync_folder
 
 MAX_CHANNELS = 8
 _LARGEST = 65504.0  # of float16
@@ -171,15 +172,6 @@ def read_entry(
     # Whatever a broken file makes of the entry, there is none to be had.
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk; a new name is there only once its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _slices_first(volume: torch.Tensor) -> torch.Tensor:

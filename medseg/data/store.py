@@ -26,8 +26,9 @@ import psutil
 
 from medseg import __version__
 from medseg.data.content import content_hash, describe
-from medseg.data.entry import Prepared, arrays_of, read_entry, sync_folder, write_entry
+from medseg.data.entry import Prepared, arrays_of, read_entry, write_entry
 from medseg.errors import DataError, Problem, ResourceError
+from medseg.io.atomic import sync_folder
 
 STORE_FORMAT = 1
 _SPARE_BYTES = 16 << 20

@@ -40,7 +40,7 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
         if verify is not None:
             verify(temporary)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise ResourceError(_problem(path, error)) from error
     finally:
@@ -73,8 +73,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    # The new name is on the disk only once its folder is.
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk; a new name is there only once its folder is."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
