@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("__main__",),
     ("cli",),
+    ("bench",),
     ("stages",),
     ("runs",),
     ("bundle",),
