@@ -99,10 +99,11 @@ def arrays_of(item: Mapping[str, Any], *, subject: str) -> Arrays:
         raise UsageError(
             Problem("E-CHANNELS", subject, f"{len(masks)} masks", f"at most {MAX_CHANNELS}")
         )
-    bits = masks[0].ne(0).byte().contiguous()
-    for channel, mask in enumerate(masks[1:], 1):
-        bits.bitwise_or_(mask.ne(0).view(torch.uint8).bitwise_left_shift_(channel))
-    return Arrays(half, bits.numpy(), len(masks))
+    # numba takes most of a second to import, and who only reads entries does without.
+    from medseg.data.packing import packed
+
+    masks = masks if masks.dtype == torch.uint8 else masks.ne(0).byte()
+    return Arrays(half, packed(masks.numpy()), len(masks))
 
 
 def unpacked(bits: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
