@@ -29,12 +29,20 @@ _SHOWN_LINES = 12
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def environment(name: str, requirements: Sequence[str], *, folder: Path = ENVIRONMENTS) -> Path:
+def environment(
+    name: str,
+    requirements: Sequence[str],
+    *,
+    alone: Sequence[str] = (),
+    folder: Path = ENVIRONMENTS,
+) -> Path:
     """Return the Python of a virtual environment with a peer, made where it is not there yet.
 
     Args:
         name: The peer's name, and the environment's folder in `folder`.
-        requirements: What pip is asked to install, options such as ``--no-deps`` among them.
+        requirements: What pip is asked to install, its options among them.
+        alone: Installed after that, without what they require themselves: for a peer that asks for
+            more than the measured part of it uses.
         folder: Where environments lie. They hold absolute paths and cannot be moved.
 
     Raises:
@@ -43,7 +51,11 @@ def environment(name: str, requirements: Sequence[str], *, folder: Path = ENVIRO
     path = (folder / name).resolve()
     python = path / ("Scripts" if os.name == "nt" else "bin") / "python"
     packages = [*site.getsitepackages(), str(_ROOT)]
-    asked = {"requirements": list(requirements), "torch": version("torch"), "packages": packages}
+    asked = {
+        "requirements": [list(requirements), list(alone)],
+        "torch": version("torch"),
+        "packages": packages,
+    }
     made = path / _MADE
     if made.is_file() and json.loads(made.read_text()) == asked:
         return python
@@ -54,7 +66,10 @@ def environment(name: str, requirements: Sequence[str], *, folder: Path = ENVIRO
     own.joinpath("beside.pth").write_text(
         "".join(f"import site; site.addsitedir({packages!r})\n" for packages in packages)
     )
-    _install(python, requirements)
+    if requirements:
+        _install(python, requirements)
+    if alone:
+        _install(python, ["--no-deps", *alone])
     made.write_text(json.dumps(asked))
     return python
 

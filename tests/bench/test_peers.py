@@ -56,6 +56,8 @@ def test_an_environment_is_made_once(made):
 def test_other_requirements_make_it_anew_and_a_failed_installation_is_told(made):
     folder, _ = made
     asked = ["--no-index", "no-such-package-of-anyone"]
+    with pytest.raises(ResourceError, match=r"E-PEER\]: --no-deps --no-index"):
+        environment("other", [], alone=asked, folder=folder)
     with pytest.raises(ResourceError, match=r"E-PEER.*pip failed.*No matching distribution"):
         environment("other", asked, folder=folder)
     # What is half made is not taken for made.
