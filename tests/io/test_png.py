@@ -9,6 +9,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from medseg.errors import DataError
@@ -25,13 +27,28 @@ def header(width, height, bits=16, colour=0):
     return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
 
 
+def interlaced(width, height):
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 1))
+
+
 def png(*chunks):
     return SIGNATURE + b"".join(chunks)
 
 
+def jpeg():
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
 # Two rows of three pixels, filter 0 before each: 1 2 3 / 256 0 65535, high byte first.
 ROWS = bytes([0, 0, 1, 0, 2, 0, 3, 0, 1, 0, 0, 0, 255, 255])
-WHOLE = png(header(3, 2), chunk(b"IDAT", zlib.compress(ROWS)), chunk(b"IEND"))
+STREAM = zlib.compress(ROWS)
+WHOLE = png(header(3, 2), chunk(b"IDAT", STREAM), chunk(b"IEND"))
 
 
 def code_of(path, read=read_slice):
@@ -48,6 +65,79 @@ def test_a_file_written_by_hand_reads_as_numbers(tmp_path):
     assert pixels.dtype == np.uint16
     assert pixels.tolist() == [[1, 2, 3], [256, 0, 65535]]
     assert read_header(path) == (3, 2, 16, "greyscale")
+
+
+def pillows(data):
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.array(picture, np.uint16)
+
+
+@st.composite
+def pictures(draw):
+    """Draw a whole PNG: any size, depth, filters, bytes, packing and division into chunks."""
+    bits = draw(st.sampled_from([8, 16]))
+    width, height = draw(st.integers(1, 20)), draw(st.integers(1, 6))
+    size = width * bits // 8
+    # Small differences and large ones: both decide otherwise which neighbour is the closest.
+    samples = st.binary(min_size=size, max_size=size) | st.lists(
+        st.sampled_from([0, 1, 2, 254, 255]), min_size=size, max_size=size
+    ).map(bytes)
+    rows = [bytes([draw(st.integers(0, 4))]) + draw(samples) for _ in range(height)]
+    packer = zlib.compressobj(draw(st.integers(0, 9)), wbits=draw(st.integers(9, 15)))
+    stream = packer.compress(b"".join(rows)) + packer.flush()
+    cut = draw(st.integers(0, len(stream)))
+    return png(
+        header(width, height, bits),
+        chunk(b"IDAT", stream[:cut]),
+        chunk(b"IDAT", stream[cut:]),
+        chunk(b"IEND"),
+    )
+
+
+@given(pictures())
+@settings(deadline=None, max_examples=300)
+def test_any_picture_reads_as_pillow_reads_it(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "drawn.png"
+    path.write_bytes(data)
+    assert np.array_equal(read_slice(path), pillows(data))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", [pytest.param(k, id=f"filter {k}") for k in range(5)])
+def test_each_filter_reads_as_pillow_reads_it(tmp_path, kind, dtype):
+    """Hundreds of columns of every value, with one filter in all rows, the first included."""
+    rng = np.random.default_rng(kind)
+    lines = rng.integers(0, 256, (40, 1 + 300 * np.dtype(dtype).itemsize)).astype(np.uint8)
+    lines[:, 0] = kind
+    stream = zlib.compress(lines.tobytes(), 1)
+    bits = 8 * np.dtype(dtype).itemsize
+    data = png(header(300, 40, bits), chunk(b"IDAT", stream), chunk(b"IEND"))
+    path = tmp_path / "slice.png"
+    path.write_bytes(data)
+    assert np.array_equal(read_slice(path), pillows(data))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="as it comes"),
+        pytest.param({"optimize": True}, id="optimised"),
+        pytest.param({"compress_level": 0}, id="stored"),
+        pytest.param({"dpi": (96, 96)}, id="with a resolution"),
+    ],
+)
+def test_what_pillow_writes_reads_back(tmp_path, options):
+    j, i = np.mgrid[:90, :70]
+    pixels = (3000 + 2900 * np.sin(i / 9) * np.cos(j / 7)).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "slice.png", **options)
+    assert np.array_equal(read_slice(tmp_path / "slice.png"), pixels)
+
+
+def test_bytes_after_the_last_row_are_ignored(tmp_path):
+    path = tmp_path / "slice.png"
+    for stream in (zlib.compress(ROWS + b"more"), STREAM + b"more", STREAM[:-4]):
+        path.write_bytes(png(header(3, 2), chunk(b"IDAT", stream), chunk(b"IEND")))
+        assert read_slice(path).tolist() == [[1, 2, 3], [256, 0, 65535]]
 
 
 @pytest.mark.parametrize(
@@ -75,21 +165,10 @@ def test_eight_bits_keep_their_values(tmp_path):
 
 def test_interlaced_slices_read_like_others(tmp_path):
     # Adam7 of one pixel is one pass of one pixel.
-    data = struct.pack(">IIBBBBB", 1, 1, 16, 0, 0, 0, 1)
     rows = zlib.compress(bytes([0, 1, 2]))
     path = tmp_path / "slice.png"
-    path.write_bytes(png(chunk(b"IHDR", data), chunk(b"IDAT", rows), chunk(b"IEND")))
+    path.write_bytes(png(interlaced(1, 1), chunk(b"IDAT", rows), chunk(b"IEND")))
     assert read_slice(path).tolist() == [[258]]
-
-
-def jpeg():
-    file = io.BytesIO()
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(file, "JPEG")
-    return file.getvalue()
-
-
-def flipped(data, at):
-    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 IDAT = WHOLE.index(b"IDAT")
@@ -119,6 +198,52 @@ IDAT = WHOLE.index(b"IDAT")
             "E-PNG-TRUNC",
             "do not decode",
             id="no zlib stream",
+        ),
+        pytest.param(
+            png(header(3, 2), chunk(b"IDAT", zlib.compress(ROWS[:-1])), chunk(b"IEND")),
+            "E-PNG-TRUNC",
+            "do not decode: 13 of 14 bytes",
+            id="a byte too few",
+        ),
+        pytest.param(
+            png(header(3, 2), chunk(b"IDAT", flipped(STREAM, len(STREAM) - 1)), chunk(b"IEND")),
+            "E-PNG-TRUNC",
+            "do not decode",
+            id="wrong checksum of the stream",
+        ),
+        pytest.param(
+            png(header(3, 2), chunk(b"IDAT", zlib.compress(b"\5" + ROWS[1:])), chunk(b"IEND")),
+            "E-PNG-TRUNC",
+            "a filter that does not exist",
+            id="no such filter in the first row",
+        ),
+        pytest.param(
+            png(
+                header(3, 2),
+                chunk(b"IDAT", zlib.compress(ROWS[:7] + b"\xff" + ROWS[8:])),
+                chunk(b"IEND"),
+            ),
+            "E-PNG-TRUNC",
+            "a filter that does not exist",
+            id="no such filter in the last row",
+        ),
+        pytest.param(
+            png(
+                header(3, 2),
+                chunk(b"IDAT", STREAM[:9]),
+                chunk(b"tEXt", b"a\0b"),
+                chunk(b"IDAT", STREAM[9:]),
+                chunk(b"IEND"),
+            ),
+            "E-PNG-TRUNC",
+            "do not decode",
+            id="other chunks amid the pixels",
+        ),
+        pytest.param(
+            png(interlaced(4, 4), chunk(b"IDAT", zlib.compress(bytes(9))), chunk(b"IEND")),
+            "E-PNG-TRUNC",
+            "do not decode",
+            id="interlaced and too short",
         ),
         pytest.param(
             png(header(3, 2), header(9000, 9000), chunk(b"IEND")),
@@ -262,3 +387,13 @@ def test_real_slices_are_sixteen_bit(shared_data):
     pixels = read_slice(path)
     assert pixels.shape == (310, 360)
     assert pixels.max() == 781
+
+
+def test_every_real_slice_reads_as_pillow_reads_it(shared_data):
+    grey = 0
+    for path in sorted(shared_data.rglob("*.png")):
+        with Image.open(path) as picture:
+            if picture.mode in ("I;16", "L"):
+                grey += 1
+                assert np.array_equal(read_slice(path), np.array(picture)), path
+    assert grey > 300
