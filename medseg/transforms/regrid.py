@@ -5,6 +5,7 @@ values are copied exactly; only axes with another spacing, or shifted by part of
 interpolated. The same function takes a scan to the network's grid and a prediction back.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,13 +21,14 @@ Mode = Literal["linear", "nearest"]
 _TOLERANCE_VOX = 1e-3
 
 
-class _Line(NamedTuple):
-    """One target axis: where its samples lie along the source axis, which of them are inside.
+class Line(NamedTuple):
+    """One target axis: where its samples lie along a source axis, which of them are inside.
 
     Target samples ``first`` to ``stop`` lie in the source or within half a voxel of it, at
     `at_vox`, clamped to the source's voxel centres; the others are outside.
     """
 
+    source_axis: int
     at_vox: NDArray[np.float64]
     first: int
     stop: int
@@ -54,20 +56,33 @@ def regrid(volume: Tensor, source: Grid, target: Grid, *, mode: Mode, fill: floa
         GeometryError: The grids' axes are not parallel.
     """
     volume = volume.as_subclass(Tensor)
-    maps = axis_maps(source, target)
+    through = lines_through(source, target)
     # Work in the order of memory, slowest axis first, so that slices stay contiguous.
-    order = sorted(range(3), key=lambda t: -volume.stride(1 + maps[t].source_axis))
-    volume = volume.permute(0, *(1 + maps[t].source_axis for t in order))
-    lines = [_line(maps[t], volume.shape[d], target.shape[t]) for d, t in enumerate(order, 1)]
+    order = sorted(range(3), key=lambda t: -volume.stride(1 + through[t].source_axis))
+    lines = [through[t] for t in order]
+    volume = volume.permute(0, *(1 + line.source_axis for line in lines))
     shape = (volume.shape[0], *(line.length for line in lines))
     if all(line.stop > line.first for line in lines):
-        volume = _padded(_sampled(volume, lines, mode), lines, shape, fill)
+        volume = _padded(sampled(volume, lines, mode), lines, shape, fill)
     else:
         volume = volume.new_full(shape, fill)
     return volume.permute(0, *(1 + order.index(t) for t in range(3)))
 
 
-def _line(axis: AxisMap, size: int, length: int) -> _Line:
+def lines_through(source: Grid, target: Grid) -> tuple[Line, Line, Line]:
+    """Return how each axis of `target` runs through `source`.
+
+    Raises:
+        GeometryError: The grids' axes are not parallel.
+    """
+    i, j, k = (
+        _line(axis, source.shape[axis.source_axis], length)
+        for axis, length in zip(axis_maps(source, target), target.shape, strict=True)
+    )
+    return i, j, k
+
+
+def _line(axis: AxisMap, size: int, length: int) -> Line:
     at = axis.scale * np.arange(length) + axis.offset
     # Over the whole axis, not per voxel: a spacing that differs by little drifts.
     whole = np.rint(at)
@@ -75,15 +90,21 @@ def _line(axis: AxisMap, size: int, length: int) -> _Line:
     at = whole if exact else at
     inside = np.flatnonzero((at >= -0.5 - _TOLERANCE_VOX) & (at <= size - 0.5 + _TOLERANCE_VOX))
     first, stop = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-    return _Line(at[first:stop].clip(0, size - 1), first, stop, length, exact)
+    return Line(axis.source_axis, at[first:stop].clip(0, size - 1), first, stop, length, exact)
 
 
 def _is_unit(scale: float) -> bool:
     return abs(abs(scale) - 1) < _TOLERANCE_VOX
 
 
-def _sampled(volume: Tensor, lines: list[_Line], mode: Mode) -> Tensor:
-    """Return the samples that lie inside, axis by axis; exact axes first, as they only slice."""
+def sampled(volume: Tensor, lines: Sequence[Line], mode: Mode) -> Tensor:
+    """Return the samples that lie inside, axis by axis; exact axes first, as they only slice.
+
+    Args:
+        volume: Values ``(C, ...)`` with the source axes in the order of `lines`.
+        lines: How the target runs through them; none is empty.
+        mode: As for `regrid`.
+    """
     flips = []
     for dim, line in enumerate(lines, 1):
         if line.exact:
@@ -116,7 +137,7 @@ def _index(positions: NDArray[np.float64], like: Tensor) -> Tensor:
     return torch.as_tensor(positions.astype(np.int64), device=like.device)
 
 
-def _padded(inner: Tensor, lines: list[_Line], shape: tuple[int, ...], fill: float) -> Tensor:
+def _padded(inner: Tensor, lines: list[Line], shape: tuple[int, ...], fill: float) -> Tensor:
     if inner.shape == shape:
         return inner
     padded = inner.new_full(shape, fill)
