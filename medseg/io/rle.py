@@ -10,25 +10,17 @@ do not ascend).
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import DataError, Problem
+from medseg.io.rle_kernels import SEPARATOR, paint
 
 _EMPTY = frozenset(("", "nan"))
-# Nine digits number more pixels than any slice has, and fit an int64 many times over.
-_ROW = re.compile(r"\s*\d{1,9}\s+\d{1,9}(?:\s+\d{1,9}\s+\d{1,9})*\s*", re.ASCII)
+# Blanks are those of ASCII, as they are where all rows are read at once.
+_TOKEN = re.compile(r"\S+", re.ASCII)
 _INTEGER = re.compile(r"\d+", re.ASCII)
-
-
-class _Runs(NamedTuple):
-    """Runs of several slices: the slice each lies in, its first pixel from 0, its length."""
-
-    slices: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
 
 
 def is_empty(rle: str) -> bool:
@@ -58,23 +50,25 @@ def decode(rle: str, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
     return mask
 
 
-def decode_slices(rows: Sequence[str], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the masks of one organ through a scan, ``(S, H, W)`` bool, one row a slice.
+def decode_slices(
+    rows: Sequence[str], shape_hw: tuple[int, int], *, subjects: Sequence[str] | None = None
+) -> NDArray[np.bool_]:
+    """Return the masks of rows, ``(S, H, W)`` bool, one row a slice: an organ through a scan.
+
+    Several organs decode in one go, one after another; a view makes the result ``(C, S, H, W)``.
+
+    Args:
+        rows: One text a slice.
+        shape_hw: Height and width of the slices.
+        subjects: What to call each row in a problem, as for `problems`.
 
     Raises:
         DataError: Any row is malformed, leaves the slice, or its runs overlap; all are told.
     """
-    faults = problems(rows, shape_hw)
-    if faults:
-        raise DataError(*faults)
-    runs = _runs(rows)
-    pixels = shape_hw[0] * shape_hw[1]
-    masks = np.zeros(len(rows) * pixels, bool)
-    ends = np.cumsum(runs.lengths)
-    firsts = runs.starts + runs.slices * pixels
-    # Pixel n of all runs together lies at the first pixel of its run plus its place in the run.
-    masks[np.repeat(firsts - ends + runs.lengths, runs.lengths) + np.arange(ends[-1:].sum())] = True
-    return masks.reshape(len(rows), *shape_hw)
+    masks = np.zeros((len(rows), *shape_hw), np.uint8)
+    if not _painted(rows, shape_hw, masks.reshape(-1)):
+        raise DataError(*problems(rows, shape_hw, subjects=subjects))
+    return masks.view(bool)
 
 
 def encode(mask: NDArray[np.generic]) -> str:
@@ -83,9 +77,11 @@ def encode(mask: NDArray[np.generic]) -> str:
     >>> encode(np.array([[0, 1, 1, 1], [0, 0, 0, 0]]))
     '2 3'
     """
-    flat = np.asarray(mask, bool).ravel()
+    inside = np.asarray(mask, bool)
+    flat = np.zeros(inside.size + 2, bool)  # a pixel outside at either end
+    flat[1:-1] = inside.reshape(-1)
     # Where the value changes, counted from 1: run starts and run ends by turns.
-    edges = np.flatnonzero(np.diff(flat, prepend=False, append=False)) + 1
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     edges[1::2] -= edges[0::2]
     return " ".join(map(str, edges.tolist()))
 
@@ -100,48 +96,37 @@ def problems(
         shape_hw: Height and width of the slices.
         subjects: What to call each row in its problem; ``row 1``, ``row 2`` ... without.
     """
-    named = [
-        (row, subjects[index] if subjects else f"row {index + 1}")
+    # All rows of a scan at once: a sound data set never gets to the row-by-row search.
+    if _painted(rows, shape_hw, np.zeros(0, np.uint8)):
+        return []
+    return [
+        fault
         for index, row in enumerate(rows)
         if not is_empty(row)
+        and (fault := _fault(row, shape_hw, subjects[index] if subjects else f"row {index + 1}"))
     ]
-    # All rows of a scan at once: a sound data set never gets to the row-by-row search.
-    if all(_ROW.fullmatch(row) for row, _ in named) and _sound(_runs(rows), shape_hw):
-        return []
-    return [fault for row, name in named if (fault := _fault(row, shape_hw, name))]
 
 
-def _runs(rows: Sequence[str]) -> _Runs:
-    """Parse well-formed rows; empty ones have no runs."""
-    texts = ["" if is_empty(row) else row for row in rows]
-    numbers = np.fromstring(" ".join(texts), np.int64, sep=" ") if any(texts) else np.zeros(0, int)
-    counts = [len(text.split()) // 2 for text in texts]
-    return _Runs(np.repeat(np.arange(len(rows)), counts), numbers[0::2] - 1, numbers[1::2])
-
-
-def _sound(runs: _Runs, shape_hw: tuple[int, int]) -> bool:
-    pixels = shape_hw[0] * shape_hw[1]
-    ends = runs.starts + runs.lengths
-    same_slice = runs.slices[1:] == runs.slices[:-1]
-    return bool(
-        (runs.starts >= 0).all()
-        and (runs.lengths >= 1).all()
-        and (ends <= pixels).all()
-        and (runs.starts[1:] >= ends[:-1])[same_slice].all()
-    )
+def _painted(rows: Sequence[str], shape_hw: tuple[int, int], masks: NDArray[np.uint8]) -> bool:
+    """Set the pixels of all rows in `masks`, flat, if it has any; tell whether all are sound."""
+    if not rows:
+        return True
+    text = SEPARATOR.join(["" if is_empty(row) else row for row in rows])
+    letters = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
+    return bool(paint(letters, len(rows), shape_hw[0] * shape_hw[1], masks))
 
 
 def _fault(rle: str, shape_hw: tuple[int, int], subject: str) -> Problem | None:
     """Return the first fault of one row, or None."""
-    tokens = rle.split()
+    tokens = _TOKEN.findall(rle)
     bad = next((token for token in tokens if not _INTEGER.fullmatch(token)), None)
     if bad is not None:
         return Problem("E-RLE", subject, f"{bad[:40]!r} is no whole number", "start length ...")
     if len(tokens) % 2:
         return Problem("E-RLE", subject, f"{len(tokens)} numbers", "pairs of start and length")
     pixels, last = shape_hw[0] * shape_hw[1], 0
-    # A longer token is beyond any slice, and may be too long to be read as a number at all.
-    numbers = [int(token[:19]) for token in tokens]
+    # A longer number is beyond any slice, and may be too long to be read at all.
+    numbers = [int(token.lstrip("0")[:19] or 0) for token in tokens]
     for start, length in zip(numbers[0::2], numbers[1::2], strict=True):
         run = f"run '{start} {length}'"
         if start < 1 or length < 1:

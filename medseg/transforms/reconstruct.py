@@ -138,10 +138,9 @@ def _decoded(scan: Scan, organs: Collection[str]) -> NDArray[np.uint8]:
     ]
     # All organs in one go: the array that comes back is the one that is kept.
     names = [f"{file.stem} {organ}" for organ in organs for file in files if organ in scan.rle]
-    problems += rle.problems(rows, (height, width), subjects=names)
     if problems:
-        raise DataError(*problems)
-    masks = rle.decode_slices(rows, (height, width)).view(np.uint8)
+        raise DataError(*problems, *rle.problems(rows, (height, width), subjects=names))
+    masks = rle.decode_slices(rows, (height, width), subjects=names).view(np.uint8)
     return masks.reshape(len(organs), len(files), height, width).transpose(0, 3, 2, 1)
 
 

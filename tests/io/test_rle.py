@@ -91,6 +91,49 @@ def test_a_scan_decodes_like_its_slices(slices):
     assert np.array_equal(rle.decode_slices(rows, (5, 7)), np.stack(slices))
 
 
+def spelled_out(row, shape):
+    """Return the mask of a row as its format reads, run by run; None where it is none.
+
+    Blanks are ASCII's, and so are digits; a field of blanks, or NaN, is no organ.
+    """
+    if row.strip().lower() in ("", "nan"):
+        return np.zeros(shape, bool)
+    tokens = re.split(r"[ \t\n\r\f\v]+", row.strip(" \t\n\r\f\v"))
+    if len(tokens) % 2 or not all(re.fullmatch("[0-9]+", token) for token in tokens):
+        return None
+    mask = np.zeros(shape[0] * shape[1], bool)
+    last = 0
+    for start, length in zip(map(int, tokens[::2]), map(int, tokens[1::2]), strict=True):
+        if start <= last or length < 1 or start + length - 1 > mask.size:
+            return None
+        last = start + length - 1
+        mask[start - 1 : last] = True
+    return mask.reshape(shape)
+
+
+words = st.integers(0, 14).map(str) | st.sampled_from(
+    ["007", "0", "-1", "1.5", "x", ",", "nan", "\u0663", "9" * 40, "0" * 40 + "7"]
+)
+blanks = st.sampled_from([" ", "  ", "\t", "\n", "\r\n", "\xa0", "\x1f", ""])
+texts = st.lists(st.tuples(blanks, words), max_size=4).map(lambda ws: "".join(map("".join, ws)))
+sound = npst.arrays(bool, (3, 4)).map(rle.encode)
+pairs = st.tuples(st.integers(0, 13), st.integers(0, 13)).map(lambda pair: f"{pair[0]} {pair[1]}")
+
+
+@given(st.lists(texts | sound | pairs, max_size=4))
+@settings(deadline=None, max_examples=400)
+def test_rows_are_masks_or_faults_as_the_format_reads(rows):
+    expected = [spelled_out(row, (3, 4)) for row in rows]
+    broken = [f"row {n}" for n, mask in enumerate(expected, 1) if mask is None]
+    assert [problem.subject for problem in rle.problems(rows, (3, 4))] == broken
+    if broken:
+        with pytest.raises(DataError, match="E-RLE") as caught:
+            rle.decode_slices(rows, (3, 4))
+        assert [problem.subject for problem in caught.value.problems] == broken
+    else:
+        assert np.array_equal(rle.decode_slices(rows, (3, 4)), np.array(expected).reshape(-1, 3, 4))
+
+
 def test_no_slices_give_no_masks():
     assert rle.decode_slices([], (3, 4)).shape == (0, 3, 4)
 
@@ -115,6 +158,8 @@ def test_touching_runs_and_spare_blanks_are_no_fault():
         pytest.param("2 -2", "E-RLE", "'-2' is no whole number", id="negative length"),
         pytest.param("1_0 2", "E-RLE", "is no whole number", id="underscore"),
         pytest.param("\u0663 2", "E-RLE", "is no whole number", id="digits of another script"),
+        pytest.param("2,2", "E-RLE", "'2,2' is no whole number", id="a comma"),
+        pytest.param("2\xa02", "E-RLE", "is no whole number", id="a blank of another script"),
         pytest.param("2 0", "E-RLE", "'2 0'", id="zero length"),
         pytest.param("0 2", "E-RLE", "'0 2'", id="zero start"),
         pytest.param("12 2", "E-RLE-OOB", "ends at pixel 13 (expected at most 12 = 3 x 4)",
@@ -130,6 +175,12 @@ def test_a_broken_row_says_how(row, code, text):
     assert text in str(problem)
     with pytest.raises(DataError, match=code):
         rle.decode(row, (3, 4))
+
+
+def test_broken_rows_of_a_scan_are_called_by_their_names():
+    with pytest.raises(DataError, match=r"E-RLE\]: slice 2 b: 1 numbers") as caught:
+        rle.decode_slices(["1 1", "5"], (3, 4), subjects=["slice 1 a", "slice 2 b"])
+    assert len(caught.value.problems) == 1
 
 
 def test_every_broken_row_is_told():
