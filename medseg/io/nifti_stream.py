@@ -1,13 +1,12 @@
 """The bytes of a NIfTI file, inflated where the name ends in ``.gz``, and never half of them."""
 
-import gzip
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from medseg.errors import DataError, Problem
@@ -15,6 +14,13 @@ from medseg.io.nifti_claims import Layout
 
 # Deflate codes at best 258 bytes in two bits (RFC 1951), so a stream never grows beyond this.
 MAX_INFLATION = 1032
+
+# Of ISA-L's levels 0 to 3. For 144 slices of 266 x 266 pixels, 2 takes 1 ms and 0.6 % of the size
+# of a label map, 57 ms and 43 % of a uint16 image, 95 ms and 31 % of a float32 one; 1 is as fast
+# and images come out larger, 3 is slower and larger, 0 makes what does not compress a fifth larger.
+# zlib at its level 1 takes 34, 244 and 423 ms for 0.9, 42 and 31 %.
+_LEVEL = 2
+_STEP_BYTES = 1 << 20
 
 
 @contextmanager
@@ -26,12 +32,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             if path.suffix != ".gz":
                 yield raw
             else:
-                with gzip.open(raw) as stream:
+                with igzip.IGzipFile(None, "rb", fileobj=raw) as stream:  # type: ignore[no-untyped-call]
                     yield cast(BinaryIO, stream)
     except EOFError as error:
         found = f"its compressed stream ends early, after {path.stat().st_size} bytes"
         raise DataError(Problem("E-NII-TRUNC", subject, found, fix="copy it again")) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
         known = "Not a gzipped file" in str(error)
         raise DataError(
             Problem(
@@ -51,12 +57,39 @@ def voxel_bytes(stream: BinaryIO, layout: Layout, path: Path) -> NDArray[np.uint
     """Read the voxels' bytes, then on to the end, where gzip keeps its checksum."""
     stored = np.empty(layout.n_bytes, np.uint8)
     held = 0
-    while n := stream.readinto(stored[held:]):  # type: ignore[attr-defined]
+    while n := stream.readinto(stored[held : held + _STEP_BYTES]):  # type: ignore[attr-defined]
         held += n
     require_bytes(layout, held, path, intact=True)
     while stream.read(1 << 20):
         pass
     return stored
+
+
+def holds(stream: BinaryIO, expected: NDArray[np.uint8]) -> bool:
+    """Tell whether the rest of a stream is these bytes and no more; all of it is read."""
+    same = True
+    room = np.empty(min(_STEP_BYTES, len(expected) + 1), np.uint8)
+    held = 0
+    while n := stream.readinto(room):  # type: ignore[attr-defined]
+        same = same and np.array_equal(room[:n], expected[held : held + n])
+        held += n
+    return same and held == len(expected)
+
+
+def write_content(stream: BinaryIO, parts: Sequence[bytes | memoryview], *, packed: bool) -> None:
+    """Write bytes, part after part; packed they are a gzip stream without a name and a date."""
+    target = (
+        igzip.IGzipFile("", "wb", _LEVEL, stream, mtime=0)  # type: ignore[no-untyped-call]
+        if packed
+        else stream
+    )
+    for part in parts:
+        view = memoryview(part)
+        # In steps, so that the packed bytes of a large image are never all in memory.
+        for start in range(0, len(view), _STEP_BYTES):
+            target.write(view[start : start + _STEP_BYTES])
+    if packed:
+        target.close()
 
 
 def require_bytes(layout: Layout, held: int, path: Path, *, intact: bool) -> None:

@@ -226,6 +226,17 @@ def test_a_file_of_one_input_is_the_same_to_the_byte(tmp_path):
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", ">i2", "f4"])
+def test_an_image_of_several_mebibytes_comes_back_in_every_type(tmp_path, dtype, order, name):
+    shape = (130, 120, 110)  # 1.6 to 6.5 MiB
+    numbers = np.random.default_rng(0).integers(0, 250, shape)
+    write_image(tmp_path / name, numbers.astype(dtype, order=order), lpi_grid(shape, SPACING_MM))
+    assert np.array_equal(nib.load(tmp_path / name).get_fdata(), numbers)
+    assert np.array_equal(read_volume(tmp_path / name)[0], numbers)
+
+
 # --- Refusals ---------------------------------------------------------------------------------
 
 
@@ -260,6 +271,31 @@ def test_a_code_that_no_organ_has_is_refused(tmp_path):
     voxels[2, 2, 2] = 9
     with pytest.raises(DataError, match=r"E-LABEL.*codes \[9\]"):
         write_label_map(tmp_path / "a.nii.gz", voxels, GRID, LABELS)
+
+
+def test_codes_with_gaps_between_them_are_told_apart(tmp_path):
+    gaps = LabelSet((*LABELS.organs, Organ("organ7", 7, (7, 7, 7), "0", "An organ")), ("organ7",))
+    voxels = landmarks(SHAPE)
+    voxels[2, 2, 2] = 7
+    write_label_map(tmp_path / "a.nii.gz", voxels, GRID, gaps)
+    assert read_label_map(tmp_path / "a.nii.gz")[0][2, 2, 2] == 7
+    voxels[3, 3, 3], voxels[4, 4, 4] = 6, 5
+    with pytest.raises(DataError, match=r"E-LABEL.*codes \[5, 6\]"):
+        write_label_map(tmp_path / "a.nii.gz", voxels, GRID, gaps)
+
+
+@pytest.mark.parametrize("value", [pytest.param(-1, id="negative"), pytest.param(2.5, id="half")])
+def test_a_label_map_of_another_type_is_never_rounded(tmp_path, value):
+    with pytest.raises(DataError, match=rf"E-LABEL.*codes \[{value}\]"):
+        write_label_map(tmp_path / "a.nii.gz", np.full(SHAPE, value), GRID, LABELS)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_an_image_that_could_not_be_read_is_not_written(tmp_path, value):
+    voxels = np.zeros(SHAPE, np.float32)
+    voxels[1, 2, 3] = value
+    with pytest.raises(DataError, match=r"E-NII-NAN.*1 voxels .*first is \(1, 2, 3\)"):
+        write_image(tmp_path / "a.nii.gz", voxels, GRID)
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.1, 1.1])
