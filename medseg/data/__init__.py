@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from medseg.lazy import loader
 
 if TYPE_CHECKING:
+    from medseg.data.batches import SliceBatches
     from medseg.data.check import Findings, Summary, inspect, summarise
     from medseg.data.entry import Prepared
     from medseg.data.hashes import scan_hash, slice_hashes
     from medseg.data.manifest import Manifest, read_manifest
-    from medseg.data.neighbours import gather, neighbour_stack
+    from medseg.data.neighbours import neighbour_stack
     from medseg.data.slices import EpochSampler, SliceDataset, VolumeDataset
     from medseg.data.sources import inference_items, item_of, items, label_set
     from medseg.data.splits import Fold, Splits, make_splits, read_splits
@@ -27,12 +28,12 @@ _HOMES = {
     "Fold": "splits",
     "Manifest": "manifest",
     "Prepared": "entry",
+    "SliceBatches": "batches",
     "SliceDataset": "slices",
     "Splits": "splits",
     "Store": "store",
     "Summary": "check",
     "VolumeDataset": "slices",
-    "gather": "neighbours",
     "inference_items": "sources",
     "inspect": "check",
     "item_of": "sources",
@@ -55,12 +56,12 @@ __all__ = [
     "Fold",
     "Manifest",
     "Prepared",
+    "SliceBatches",
     "SliceDataset",
     "Splits",
     "Store",
     "Summary",
     "VolumeDataset",
-    "gather",
     "inference_items",
     "inspect",
     "item_of",

@@ -7,20 +7,24 @@ checksum.
 
 import hashlib
 import json
+import math
+import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medseg.errors import DataError, Problem, UsageError
 from medseg.geometry import Grid
 from medseg.io.atomic import sync_folder
+
+T = TypeVar("T", bound=np.generic)
 
 MAX_CHANNELS = 8
 _LARGEST = 65504.0  # of float16
@@ -50,20 +54,26 @@ class Prepared:
     channels: int
     presence: tuple[int, ...]
 
-    @cached_property
+    @property
     def image(self) -> NDArray[np.float16]:
-        """Intensities ``(K, J, I)``, mapped read-only."""
-        image: NDArray[np.float16] = _mapped(self.folder / "image.npy")
-        return image
+        """Intensities ``(K, J, I)``, mapped read-only for as long as the array is held."""
+        return self._mapped("image.npy", np.float16)
 
-    @cached_property
+    @property
     def masks(self) -> NDArray[np.uint8] | None:
-        """Masks ``(K, J, I)``, bit c for channel c, mapped read-only; None without labels."""
-        return _mapped(self.folder / "masks.npy") if self.channels else None
+        """Masks ``(K, J, I)``, bit c for channel c, mapped likewise; None without labels."""
+        return self._mapped("masks.npy", np.uint8) if self.channels else None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the maps out: pickled, they would be whole arrays."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("image", "masks")}
+    def _mapped(self, name: str, dtype: type[T]) -> NDArray[T]:
+        """Map an array anew: a map that were kept would count, page by page, as memory in use.
+
+        It takes a seventh of the time that `numpy.load` does, header and all.
+        """
+        with (self.folder / name).open("rb", buffering=0) as stream:
+            pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        shape = self.grid.shape[::-1]
+        offset = len(pages) - np.dtype(dtype).itemsize * math.prod(shape)
+        return np.frombuffer(pages, dtype, offset=offset).reshape(shape)
 
 
 class Arrays(NamedTuple):
@@ -106,14 +116,18 @@ def arrays_of(item: Mapping[str, Any], *, subject: str) -> Arrays:
     return Arrays(half, packed(masks.numpy()), len(masks))
 
 
-def unpacked(bits: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """Return masks ``(channels, ...)`` of 0 and 1 from an array with a bit a channel.
+def unpacked(bits: Tensor, channels: int, *, dim: int = 0) -> Tensor:
+    """Return masks of 0 and 1 from a uint8 tensor with a bit a channel; channels become `dim`.
 
-    >>> unpacked(np.array([0, 1, 2, 3], np.uint8), 2).tolist()
+    >>> unpacked(torch.tensor([0, 1, 2, 3], dtype=torch.uint8), 2).tolist()
     [[0, 1, 0, 1], [0, 0, 1, 1]]
     """
-    shifts = np.arange(channels, dtype=np.uint8).reshape(-1, *([1] * bits.ndim))
-    return ((bits[None] >> shifts) & 1).astype(np.uint8, copy=False)
+    shifts = torch.arange(channels, dtype=torch.uint8, device=bits.device)
+    return (
+        bits.unsqueeze(dim)
+        .bitwise_right_shift(shifts.view(-1, *[1] * (bits.ndim - dim)))
+        .bitwise_and_(1)
+    )
 
 
 def write_entry(folder: Path, key: str, item: Mapping[str, Any], arrays: Arrays) -> None:
@@ -158,6 +172,8 @@ def read_entry(
         if entry["key"] != key:
             return None
         for name, facts in entry["files"].items():
+            if facts["shape"] != entry["grid"]["shape"][::-1]:
+                return None
             if not _is_whole(folder / name, facts, checksum=checksum):
                 return None
         return Prepared(
@@ -189,10 +205,6 @@ def _grid(facts: Mapping[str, Any]) -> Grid:
     return Grid((i, j, k), np.array(facts["affine_ras_mm"]))
 
 
-def _mapped(path: Path) -> Any:  # noqa: ANN401 - the caller knows the array's type
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
 def _save(path: Path, array: NDArray[Any]) -> dict[str, Any]:
     """Write an array and return what tells whether the file is whole."""
     with path.open("wb") as stream:
@@ -212,10 +224,10 @@ def _is_whole(path: Path, facts: Mapping[str, Any], *, checksum: bool) -> bool:
         return False
     with path.open("rb") as stream:
         np.lib.format.read_magic(stream)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    if [*shape] != facts["shape"] or dtype.str != facts["dtype"]:
+        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(stream)
+    if [*shape] != facts["shape"] or dtype.str != facts["dtype"] or columns_first:
         return False
-    return not checksum or _checksum(_mapped(path)) == facts["sha256"]
+    return not checksum or _checksum(np.load(path, mmap_mode="r")) == facts["sha256"]
 
 
 def _checksum(array: NDArray[Any]) -> str:

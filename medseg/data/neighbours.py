@@ -5,7 +5,6 @@ the last slice stands for those beyond.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,17 +13,19 @@ from torch import Tensor
 
 from medseg.errors import Problem, UsageError
 
-T = TypeVar("T", bound=np.generic)
-
 
 def neighbour_indices(
-    ks: Sequence[int], count: int, *, neighbours: int, stride: int
+    ks: Sequence[int] | NDArray[np.int64],
+    count: int | NDArray[np.int64],
+    *,
+    neighbours: int,
+    stride: int,
 ) -> NDArray[np.int64]:
     """Return the slices that make up each of `ks`' channels, ``(len(ks), neighbours)``.
 
     Args:
         ks: Slices, 0 to count - 1.
-        count: How many slices the scan has.
+        count: How many slices the scan has; of slices of several scans, ``(len(ks), 1)``.
         neighbours: Channels of a slice, itself among them; odd.
         stride: Distance between neighbouring channels, in slices.
 
@@ -42,13 +43,6 @@ def neighbour_indices(
         )
     offsets = (np.arange(neighbours) - neighbours // 2) * stride
     return (np.asarray(ks, np.int64)[:, None] + offsets).clip(0, count - 1)
-
-
-def gather(volume: NDArray[T], k: int, neighbours: int, stride: int) -> NDArray[T]:
-    """Return slice `k` of a volume ``(K, H, W)`` with its neighbours, ``(neighbours, H, W)``."""
-    (ks,) = neighbour_indices([k], len(volume), neighbours=neighbours, stride=stride)
-    found: NDArray[T] = volume[ks]
-    return found
 
 
 def neighbour_stack(

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from medseg.data.entry import Prepared, unpacked
-from medseg.data.neighbours import gather, neighbour_indices
+from medseg.data.neighbours import neighbour_indices
+from medseg.data.samples import Samples, corners, seeds
 from medseg.data.store import Item, Progress, Store
 from medseg.errors import DataError, Problem, UsageError
 
@@ -29,7 +31,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
     An item is ``image`` ``(neighbours, H, W)`` float32, ``label`` ``(organs, H, W)`` uint8,
     ``draw``, the seed of the sample's augmentation, ``scan_id`` and ``slice``. Indices are numbers,
     or (epoch, number) as `EpochSampler` yields them: the seed follows from the data set's own seed,
-    the epoch and the number, so any epoch can be repeated, by any number of workers.
+    the epoch and the number, so any epoch can be repeated, by any number of workers. Whole batches
+    come faster from `SliceBatches`.
 
     Args:
         data: MONAI items with ``label``.
@@ -66,35 +69,79 @@ class SliceDataset(Dataset[dict[str, Any]]):
         )
         _require_labels(self.scans)
         _require_size(self.scans, tuple(self.roi_px))
-        self._starts = np.cumsum([0, *(scan.grid.shape[2] for scan in self.scans)])
+        columns_rows_slices = np.array([scan.grid.shape for scan in self.scans], np.int64)
+        self._sizes = columns_rows_slices.reshape(-1, 3)[:, ::-1]
+        self._starts = np.cumsum([0, *self._sizes[:, 0]])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
-        epoch, number = index if isinstance(index, tuple) else (0, index)
-        if not 0 <= number < len(self):
-            raise IndexError(f"slice {number} of {len(self)}")
-        which = int(np.searchsorted(self._starts, number, side="right")) - 1
-        scan, k = self.scans[which], int(number - self._starts[which])
-        draw = _seed(self.seed, epoch, number)
-        rows, columns = self._window(scan, draw)
-        assert scan.masks is not None  # for the type checker; looked at when constructed
-        image = gather(scan.image[:, rows, columns], k, self.neighbours, self.stride)
+        samples = self.samples([index if isinstance(index, tuple) else (0, index)])
+        image, bits = self.read(samples)
         return {
-            "image": torch.from_numpy(image).float(),
-            "label": torch.from_numpy(unpacked(scan.masks[k, rows, columns], scan.channels)),
-            "draw": draw,
-            "scan_id": scan.scan_id,
-            "slice": k,
+            "image": image[0].float(),
+            "label": unpacked(bits[0], self.channels),
+            "draw": int(samples.draw[0]),
+            "scan_id": self.scans[samples.scan[0]].scan_id,
+            "slice": int(samples.k[0]),
         }
+
+    @property
+    def channels(self) -> int:
+        """How many masks an item has; 0 without scans."""
+        return max((scan.channels for scan in self.scans), default=0)
+
+    def samples(self, wanted: Sequence[tuple[int, int]]) -> Samples:
+        """Return what the samples of some (epoch, number) are, without reading them.
+
+        Raises:
+            IndexError: A number is not of this data set.
+        """
+        epochs, numbers = np.array(wanted, np.int64).reshape(-1, 2).T
+        outside = (numbers < 0) | (numbers >= len(self))
+        if outside.any():
+            raise IndexError(f"slice {numbers[outside][0]} of {len(self)}")
+        which = np.searchsorted(self._starts, numbers, side="right") - 1
+        sizes = self._sizes[which]
+        slices = neighbour_indices(
+            numbers - self._starts[which],
+            sizes[:, :1],
+            neighbours=self.neighbours,
+            stride=self.stride,
+        )
+        draws = seeds(self.seed, epochs, numbers)
+        top, left = corners(draws, sizes[:, 1:] - self.roi_px + 1)
+        return Samples(which, slices, draws, top, left)
+
+    def read(self, samples: Samples, *, pinned: bool = False) -> tuple[Tensor, Tensor]:
+        """Return images ``(B, neighbours, H, W)`` float16 and masks ``(B, H, W)``, a bit a channel.
+
+        Args:
+            samples: What to read.
+            pinned: Whether to read into memory that a CUDA device fetches from by itself.
+        """
+        count, channels = samples.slices.shape
+        height, width = self.roi_px
+        shape = (count, channels, height, width)
+        image = torch.empty(shape, dtype=torch.float16, pin_memory=pinned)
+        bits = torch.empty((count, height, width), dtype=torch.uint8, pin_memory=pinned)
+        into = zip(image.numpy(), bits.numpy(), strict=True)
+        places = zip(*(part.tolist() for part in (*samples, samples.k)), strict=True)
+        for (pixels, packed), (which, slices, _, top, left, k) in zip(into, places, strict=True):
+            rows, columns = slice(top, top + height), slice(left, left + width)
+            volume, masks = self.scans[which].image, self.scans[which].masks
+            assert masks is not None  # for the type checker; looked at when constructed
+            for channel, neighbour in zip(pixels, slices, strict=True):
+                channel[...] = volume[neighbour, rows, columns]
+            packed[...] = masks[k, rows, columns]
+        return image, bits
 
     @property
     def counts(self) -> dict[str, Any]:
         """How many ``slices`` there are, how many are ``empty``, and how many hold each organ."""
         presence = np.array([bits for scan in self.scans for bits in scan.presence], np.uint8)
-        channels = max((scan.channels for scan in self.scans), default=0)
-        organs = _organs(self.transform) or [f"channel {c}" for c in range(channels)]
+        organs = _organs(self.transform) or [f"channel {c}" for c in range(self.channels)]
         return {
             "slices": len(presence),
             "empty": int((presence == 0).sum()),
@@ -102,17 +149,6 @@ class SliceDataset(Dataset[dict[str, Any]]):
                 organ: int((presence >> channel & 1).sum()) for channel, organ in enumerate(organs)
             },
         }
-
-    def _window(self, scan: Prepared, draw: int) -> tuple[slice, slice]:
-        """Return the rows and columns of the sample's window, drawn where there is a choice."""
-        height, width = self.roi_px
-        columns, rows, _ = scan.grid.shape
-        if (rows, columns) == (height, width):
-            return slice(0, height), slice(0, width)
-        # A stream of its own: the augmentation starts from the seed itself.
-        rng = np.random.default_rng([draw, 1])
-        top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
-        return slice(top, top + height), slice(left, left + width)
 
 
 @dataclass(eq=False)
@@ -160,7 +196,7 @@ class VolumeDataset(Dataset[dict[str, Any]]):
             "native": scan.native,
         }
         if scan.masks is not None:
-            masks = torch.from_numpy(unpacked(scan.masks, scan.channels))
+            masks = unpacked(torch.from_numpy(np.array(scan.masks)), scan.channels)
             item["label"] = MetaTensor(masks.permute(0, 3, 2, 1), affine=affine)
         return item
 
@@ -196,12 +232,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
         if self.shuffle:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
         return ((epoch, int(number)) for number in order[first:])
-
-
-def _seed(seed: int, epoch: int, number: int) -> int:
-    """Return a seed below 2 ** 63, so that a batch of them fits a LongTensor."""
-    (state,) = np.random.SeedSequence([seed, epoch, number]).generate_state(1, np.uint64)
-    return int(state >> np.uint64(1))
 
 
 def _organs(transform: object) -> Sequence[str]:

@@ -77,8 +77,9 @@ class TrainingCheckpoints:
 
     The first Ctrl-C or SIGTERM lets the running step finish, writes last.pt in the middle of the
     epoch and ends the run; the second ends it at once. A resumed run goes on with the next batch
-    of that epoch, in the order it would have had. To repeat an uninterrupted run to the bit, the
-    data loader needs a generator of its own: else each pass draws from torch's.
+    of that epoch, in the order it would have had. To repeat an uninterrupted run to the bit, a pass
+    of the data loader must leave torch's random state alone, as `medseg.data.SliceBatches` does;
+    torch's own loader needs a generator for that.
 
     Args:
         folder: Where the checkpoints lie.

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,18 +73,29 @@ def test_what_is_stored_is_what_the_chain_made(store, scan):
     assert prepared.native.shape == (8, 10, 3)
 
 
-def test_arrays_are_mapped_not_read(store, scan):
+def mapped_bytes(folder):
+    """Return how much of the files in a folder this process has mapped into its memory."""
+    maps = Path("/proc/self/smaps").read_text().split("VmFlags")
+    return sum(
+        int(re.search(r"Size: +(\d+)", part)[1]) << 10 for part in maps if str(folder) in part
+    )
+
+
+def test_arrays_are_mapped_while_they_are_held(store, scan):
     (prepared,) = store.prepare([item_of(scan)], chain())
-    assert isinstance(prepared.image, np.memmap)
-    assert isinstance(prepared.masks, np.memmap)
+    image = prepared.image
     with pytest.raises(ValueError, match="read-only"):
-        prepared.image[0, 0, 0] = 1
+        image[0, 0, 0] = 1
+    if sys.platform == "linux":
+        assert mapped_bytes(store.root) > 0
+        del image
+        assert mapped_bytes(store.root) == 0
 
 
 def test_what_goes_to_another_process_holds_no_pixels(store, scan):
     (prepared,) = store.prepare([item_of(scan)], chain())
     assert prepared.image is not None
-    assert not any(isinstance(value, np.ndarray) for value in prepared.__getstate__().values())
+    assert not any(isinstance(value, np.ndarray) for value in vars(prepared).values())
 
 
 def test_a_scan_without_labels_has_no_masks(store, scan):
@@ -188,6 +202,17 @@ def overwrite_header(path):
     path.write_bytes(raw)
 
 
+def columns_first(path):
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"'fortran_order': False", b"'fortran_order': True ", 1))
+
+
+def other_grid(path):
+    entry = json.loads(path.read_text())
+    entry["grid"]["shape"][0] += 1
+    path.write_text(json.dumps(entry))
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -199,6 +224,8 @@ def overwrite_header(path):
         pytest.param("entry.json", cut, id="entry cut short"),
         pytest.param("entry.json", lambda path: path.write_text("[]"), id="entry of another kind"),
         pytest.param("entry.json", lambda path: path.write_text("{}"), id="empty entry"),
+        pytest.param("image.npy", columns_first, id="image in another order"),
+        pytest.param("entry.json", other_grid, id="grid of another size"),
     ],
 )
 def test_a_damaged_entry_is_rebuilt(store, scan, decoded, name, damage):
