@@ -1,11 +1,13 @@
 """Grey values that mean the same in every scan."""
 
 import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medseg.transforms.intensity_kernels import count_values, scale_values
 from medseg.transforms.placed import Item, grid_of, on_grid
 
 
@@ -36,43 +38,41 @@ class ScaleByPercentilesd(MapTransform):  # type: ignore[misc]
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
-            low, high = percentiles_above_minimum(image, (self.lower, self.upper))
-            scaled = image.as_subclass(Tensor) - low
-            # An empty range cannot divide: a constant scan is zero everywhere by now.
-            scaled.mul_(1 / (high - low) if high > low else 0.0).clamp_(0, 1)
-            item[key] = on_grid(scaled, grid_of(image))
+            slices = image.as_subclass(Tensor).permute(0, 3, 2, 1)
+            values = slices.reshape(-1).numpy()
+            low, high = percentiles_above_minimum(values, (self.lower, self.upper))
+            # An empty range cannot divide: less its minimum, a constant scan is zero everywhere.
+            factor = 1 / (high - low) if high > low else 0.0
+            scaled = np.empty(slices.shape, np.float32)
+            scale_values(values, np.float32(low), np.float32(factor), scaled.reshape(-1))
+            item[key] = on_grid(torch.from_numpy(scaled).permute(0, 3, 2, 1), grid_of(image))
         return item
 
 
-def percentiles_above_minimum(image: Tensor, percents: tuple[float, float]) -> tuple[float, float]:
+def percentiles_above_minimum(
+    values: NDArray[np.float32], percents: tuple[float, float]
+) -> tuple[float, float]:
     """Return two percentiles of the values above the minimum, interpolated between ranks.
 
     Where both are equal, as in an image of two values, the first is the minimum. A constant image
     returns its value twice.
+
+    Args:
+        values: ``(n,)``, at least one. Whole numbers of 16 bits are counted, not sorted.
+        percents: The lower one first.
     """
-    # Any order of the voxels will do, but the order of memory is the fastest to read.
-    flat = image.as_subclass(Tensor).permute(0, 3, 2, 1).reshape(-1).numpy()
-    lowest, highest = float(flat.min()), float(flat.max())
+    counts = np.zeros(0x10000, np.int64)
+    counted = count_values(values, counts)
+    extremes = np.flatnonzero(counts)[[0, -1]] if counted else (values.min(), values.max())
+    lowest, highest = map(float, extremes)
     if lowest == highest:
         return lowest, lowest
-    counts = _counts(flat) if lowest >= 0 and highest <= 0xFFFF else None
-    if counts is None:
-        low, high = np.percentile(flat[flat > lowest].astype(np.float64), percents)
-    else:
+    if counted:
         counts[int(lowest)] = 0
         low, high = _counted_percentiles(counts, percents)
+    else:
+        low, high = np.percentile(values[values > lowest].astype(np.float64), percents)
     return (float(low), float(high)) if high > low else (lowest, float(high))
-
-
-def _counts(flat: NDArray[np.float32]) -> NDArray[np.int64] | None:
-    """Return how often each value 0 … 65535 occurs; None when values are not whole numbers."""
-    counts = np.zeros(0x10000, np.int64)
-    for part in np.array_split(flat, max(1, flat.size >> 20)):
-        whole = part.astype(np.uint16)
-        if not np.array_equal(whole, part):
-            return None
-        counts += np.bincount(whole, minlength=0x10000)
-    return counts
 
 
 def _counted_percentiles(

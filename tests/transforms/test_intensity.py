@@ -1,5 +1,7 @@
 """Scaling by a scan's own percentiles."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,11 @@ def whole(values):
     return on_grid(tensor, lpi_grid((len(values), 1, 1), (1.0, 1.0, 1.0)))
 
 
+def volume(values):
+    """Return an image ``(1, *values.shape)`` that shares the memory of `values`."""
+    return on_grid(values[None], lpi_grid(values.shape, (1.0, 1.0, 1.0)))
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -24,13 +31,17 @@ def whole(values):
         pytest.param(np.random.default_rng(5).random((1, 9, 8, 7)), id="positive fractions"),
         pytest.param(np.random.default_rng(3).integers(-90, 90, (1, 9, 8, 7)), id="negative"),
         pytest.param(np.random.default_rng(4).integers(0, 90000, (1, 9, 8, 7)), id="over 16 bits"),
+        pytest.param(np.arange(10_000), id="more than one block"),
+        pytest.param(np.append(np.arange(5000), 7.5), id="one fraction at the end"),
+        pytest.param(np.append(np.arange(5000), -1), id="one negative value at the end"),
+        pytest.param(np.array([0, 65535, 65536]), id="one beyond 16 bits"),
     ],
 )
 def test_percentiles_equal_numpys_above_the_minimum(values):
-    image = torch.from_numpy(values.astype(np.float32))
-    above = values.astype(np.float32)
-    expected = np.percentile(above[above > above.min()].astype(np.float64), (3.3, 98.1))
-    assert percentiles_above_minimum(image, (3.3, 98.1)) == pytest.approx(tuple(expected), rel=1e-6)
+    values = values.astype(np.float32).ravel()
+    expected = np.percentile(values[values > values.min()].astype(np.float64), (3.3, 98.1))
+    found = percentiles_above_minimum(values, (3.3, 98.1))
+    assert found == pytest.approx(tuple(expected), rel=1e-6)
 
 
 def test_scaling_worked_by_hand():
@@ -75,3 +86,21 @@ def test_the_image_that_is_scaled_is_left_as_it_was():
     image = whole(range(50))
     ScaleByPercentilesd("image")({"image": image})
     assert image.flatten().tolist() == list(range(50))
+
+
+def test_scaling_is_less_low_over_the_range_in_single_precision():
+    values = np.random.default_rng(6).integers(0, 4000, 9000)
+    low, high = np.percentile(values[values > 0], (1.0, 99.0))
+    expected = (torch.tensor(values, dtype=torch.float32) - low).mul(1 / (high - low)).clamp(0, 1)
+    scaled = ScaleByPercentilesd("image")({"image": whole(values)})["image"].flatten()
+    assert torch.equal(scaled.as_tensor(), expected)
+
+
+@pytest.mark.parametrize("order", [pytest.param(o, id=str(o)) for o in permutations(range(3))])
+def test_any_order_in_memory_scales_alike(order):
+    values = torch.from_numpy(np.random.default_rng(8).integers(0, 900, (4, 5, 6))).float()
+    expected = ScaleByPercentilesd("image")({"image": volume(values)})["image"]
+    stored = values.permute(order).contiguous().permute(tuple(np.argsort(order)))
+    scaled = ScaleByPercentilesd("image")({"image": volume(stored)})["image"]
+    assert torch.equal(scaled.as_tensor(), expected.as_tensor())
+    assert scaled.permute(0, 3, 2, 1).is_contiguous()
