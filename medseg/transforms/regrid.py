@@ -2,11 +2,14 @@
 
 Axes are treated one at a time. Where a target axis runs through the source voxel by voxel, the
 values are copied exactly; only axes with another spacing, or shifted by part of a voxel, are
-interpolated. The same function takes a scan to the network's grid and a prediction back.
+interpolated: on a CPU by the kernels of `interpolate`, elsewhere by torch, with results that agree
+to 1e-5 of the range of values. The same function takes a scan to the network's grid and a
+prediction back.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg.geometry import AxisMap, Grid, axis_maps
+from medseg.transforms.interpolate import Index, between, blended, closest, picked
 
 Mode = Literal["linear", "nearest"]
 
@@ -65,7 +69,7 @@ def regrid(volume: Tensor, source: Grid, target: Grid, *, mode: Mode, fill: floa
     if all(line.stop > line.first for line in lines):
         volume = _padded(sampled(volume, lines, mode), lines, shape, fill)
     else:
-        volume = volume.new_full(shape, fill)
+        volume = _filled(shape, volume, fill)
     return volume.permute(0, *(1 + order.index(t) for t in range(3)))
 
 
@@ -105,6 +109,22 @@ def sampled(volume: Tensor, lines: Sequence[Line], mode: Mode) -> Tensor:
         lines: How the target runs through them; none is empty.
         mode: As for `regrid`.
     """
+    volume = _sliced(volume, lines)
+    if all(line.exact for line in lines):
+        return volume
+    if volume.device.type == "cpu" and not volume.requires_grad:
+        if mode == "linear" and volume.dtype != torch.float64:
+            dtype = volume.dtype if volume.is_floating_point() else torch.float32
+            return _by_kernel(volume.float(), lines, between, blended).to(dtype)
+        if mode == "nearest" and volume.element_size() == 1:
+            return _by_kernel(volume.view(torch.uint8), lines, closest, picked).view(volume.dtype)
+    for dim, line in enumerate(lines, 1):
+        if not line.exact:
+            volume = _interpolated(volume, dim, line.at_vox, mode)
+    return volume
+
+
+def _sliced(volume: Tensor, lines: Sequence[Line]) -> Tensor:
     flips = []
     for dim, line in enumerate(lines, 1):
         if line.exact:
@@ -112,34 +132,58 @@ def sampled(volume: Tensor, lines: Sequence[Line], mode: Mode) -> Tensor:
             volume = volume.narrow(dim, begin, end - begin + 1)
             if line.at_vox[0] > line.at_vox[-1]:
                 flips.append(dim)
-    volume = volume.flip(flips) if flips else volume
-    for dim, line in enumerate(lines, 1):
-        if not line.exact:
-            volume = _interpolated(volume, dim, line.at_vox, mode)
-    return volume
+    return volume.flip(flips) if flips else volume
+
+
+def _by_kernel(
+    volume: Tensor,
+    lines: Sequence[Line],
+    place: Callable[[NDArray[np.float64], int], Any],
+    sample: Callable[[NDArray[Any], Any, Any], NDArray[Any]],
+) -> Tensor:
+    """Return `volume` sampled along the outermost axis first, then along rows and columns."""
+    values = np.ascontiguousarray(volume.numpy())
+    channels, *sizes = values.shape
+    outer, rows, columns = (
+        place(np.arange(size, dtype=float) if line.exact else line.at_vox, size)
+        for line, size in zip(lines, sizes, strict=True)
+    )
+    if not lines[0].exact:
+        whole = sizes[1] * sizes[2]
+        as_rows = values.reshape(channels, sizes[0], whole)
+        values = sample(as_rows, outer, place(np.arange(whole, dtype=float), whole))
+    if not (lines[1].exact and lines[2].exact):
+        values = sample(values.reshape(-1, *sizes[1:]), rows, columns)
+    return torch.from_numpy(values.reshape(channels, *(len(line.at_vox) for line in lines)))
 
 
 def _interpolated(volume: Tensor, dim: int, at_vox: NDArray[np.float64], mode: Mode) -> Tensor:
     if mode == "nearest":
-        # The small shift settles ties upwards whatever the last bits of the affines say.
-        nearest = np.floor(at_vox + 0.5 + 1e-6).clip(0, volume.shape[dim] - 1)
-        return volume.index_select(dim, _index(nearest, volume))
+        return volume.index_select(dim, _index(closest(at_vox, volume.shape[dim]), volume))
     volume = volume if volume.is_floating_point() else volume.float()
-    below = np.floor(at_vox)
-    above = (below + 1).clip(max=volume.shape[dim] - 1)
-    weight = torch.as_tensor(at_vox - below, dtype=volume.dtype, device=volume.device)
+    at = between(at_vox, volume.shape[dim])
+    weight = torch.as_tensor(at.weight, dtype=volume.dtype, device=volume.device)
     weight = weight.view([-1 if d == dim else 1 for d in range(volume.ndim)])
-    low = volume.index_select(dim, _index(below, volume))
-    return torch.lerp(low, volume.index_select(dim, _index(above, volume)), weight)
+    low = volume.index_select(dim, _index(at.low, volume))
+    return torch.lerp(low, volume.index_select(dim, _index(at.high, volume)), weight)
 
 
-def _index(positions: NDArray[np.float64], like: Tensor) -> Tensor:
+def _index(positions: Index, like: Tensor) -> Tensor:
     return torch.as_tensor(positions.astype(np.int64), device=like.device)
 
 
 def _padded(inner: Tensor, lines: list[Line], shape: tuple[int, ...], fill: float) -> Tensor:
     if inner.shape == shape:
         return inner
-    padded = inner.new_full(shape, fill)
+    padded = _filled(shape, inner, fill)
     padded[:, *(slice(line.first, line.stop) for line in lines)] = inner
     return padded
+
+
+def _filled(shape: tuple[int, ...], like: Tensor, fill: float) -> Tensor:
+    n_bytes = math.prod(shape) * like.element_size()
+    if like.device.type != "cpu" or n_bytes == 0:
+        return like.new_full(shape, fill)
+    # NumPy asks the system for large pages, clean ones: a third of the time that torch takes.
+    zeros = torch.from_numpy(np.zeros(n_bytes, np.uint8)).view(like.dtype).view(shape)
+    return zeros.fill_(fill) if fill else zeros

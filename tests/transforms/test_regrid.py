@@ -125,6 +125,76 @@ def test_half_precision_stays():
     assert fine.dtype == torch.float16
 
 
+MEMORY = [
+    pytest.param((0, 1, 2, 3), id="columns first"),
+    pytest.param((0, 3, 2, 1), id="slices first"),
+    pytest.param((3, 0, 2, 1), id="channels last"),
+]
+
+
+def laid_out(values, order):
+    """Return the same values with the axes in memory in `order`, slowest first."""
+    return values.permute(order).contiguous().permute(tuple(np.argsort(order)))
+
+
+@pytest.mark.parametrize("seed", [pytest.param(s, id=f"grid {s}") for s in range(20, 26)])
+@pytest.mark.parametrize("order", MEMORY)
+def test_kernel_and_torch_agree(order, seed):
+    rng = np.random.default_rng(seed)
+    target = random_target(rng)
+    volume = laid_out(torch.from_numpy(rng.normal(size=(3, *SHAPE))), order)
+    by_torch = regrid(volume, GRID, target, mode="linear", fill=-1)  # no kernel takes float64
+    by_kernel = regrid(volume.float(), GRID, target, mode="linear", fill=-1)
+    assert by_kernel.dtype == torch.float32
+    torch.testing.assert_close(
+        by_kernel.double(), by_torch, rtol=0, atol=1e-5 * float(np.ptp(volume.numpy()))
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.bool])
+@pytest.mark.parametrize("seed", [pytest.param(s, id=f"grid {s}") for s in range(30, 34)])
+@pytest.mark.parametrize("order", MEMORY)
+def test_kernel_and_torch_take_the_same_voxels(order, seed, dtype):
+    rng = np.random.default_rng(seed)
+    target = random_target(rng)
+    masks = laid_out(torch.from_numpy(rng.integers(0, 2, (2, *SHAPE))).to(dtype), order)
+    by_kernel = regrid(masks, GRID, target, mode="nearest", fill=1)
+    assert by_kernel.dtype == dtype
+    by_torch = regrid(masks.short(), GRID, target, mode="nearest", fill=1)
+    assert torch.equal(by_kernel.short(), by_torch)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_an_axis_that_agrees_is_copied(axis, mode):
+    spacing = [1.0, 1.0, 2.0]
+    spacing[axis] = GRID.spacing_mm[axis]
+    line = numbered().mul(0).add(torch.rand(SHAPE[axis]).view([-1, *([1] * (2 - axis))]))
+    found = regrid(line, GRID, GRID.resampled(tuple(spacing)), mode=mode)
+    assert torch.allclose(found.select(1 + axis, 2), line.select(1 + axis, 2)[0, 0, 0], atol=1e-7)
+
+
+def test_gradients_pass_through():
+    volume = numbered().requires_grad_()
+    fine = regrid(volume, GRID, GRID.resampled((1.0, 1.2, 3.0)), mode="linear")
+    fine.sum().backward()
+    # Weights of a sample sum to one, so all gradients together count the samples.
+    assert volume.grad.sum().item() == pytest.approx(fine.numel())
+
+
+@pytest.mark.parametrize("count", [pytest.param(0, id="no masks"), pytest.param(1, id="one")])
+def test_a_single_slice_and_no_masks_pass(count):
+    grid = lpi_grid((6, 4, 1), (1.63, 1.63, 3.0))
+    found = regrid(
+        torch.ones(count, 6, 4, 1, dtype=torch.uint8),
+        grid,
+        grid.resampled((1.5, 1.5, 3.0)),
+        mode="nearest",
+    )
+    assert found.shape == (count, 7, 4, 1)
+    assert found.all()
+
+
 def test_the_order_in_memory_is_kept():
     slices_first = torch.zeros(2, 4, 7, 5).permute(0, 3, 2, 1)
     for target in (GRID.resampled((1.0, 1.2, 3.0)), GRID.boxed((-1, -1, 0), (9, 9, 4))):
