@@ -47,11 +47,11 @@ class LabelSet:
     def label_map(self, masks: Sequence[NDArray[np.generic]]) -> NDArray[np.uint8]:
         """Return the label map of masks ``(C, ...)``; overlaps go to the organ of higher priority.
 
-        No organ anywhere gives zeros.
+        No organ anywhere gives zeros. The map lies in memory as the first mask does.
         """
-        painted = np.zeros(np.shape(masks[0]), np.uint8)
+        painted = np.zeros_like(np.asarray(masks[0]), np.uint8)
         for channel in self.painting_order:
-            painted[np.asarray(masks[channel], bool)] = self.organs[channel].code
+            np.copyto(painted, self.organs[channel].code, where=np.asarray(masks[channel], bool))
         return painted
 
     def masks(self, label_map: NDArray[np.generic]) -> NDArray[np.bool_]:

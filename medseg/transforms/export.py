@@ -35,6 +35,7 @@ class SaveMasks(Transform):  # type: ignore[misc]
     ) -> None:
         self.output_dir, self.labels = Path(output_dir), labels
         self.per_organ, self.probabilities = per_organ, probabilities
+        self._tables_written = False
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         """Write the files of one item and add ``file``, the label map's path, to it."""
@@ -42,8 +43,7 @@ class SaveMasks(Transform):  # type: ignore[misc]
         frame = item.get("frame", ASSUMED)
         stem = self.output_dir / item["scan_id"]
         file = stem.with_name(f"{stem.name}.nii.gz")
-        write_itksnap(self.output_dir / "labels_itksnap.txt", self.labels)
-        write_slicer(self.output_dir / "labels_slicer.ctbl", self.labels)
+        self._write_tables()
         for organ, mask in zip(self.labels.names, masks, strict=True):
             if self.per_organ:
                 write_mask(stem.with_name(f"{stem.name}_{organ}.nii.gz"), mask, grid, frame=frame)
@@ -56,3 +56,10 @@ class SaveMasks(Transform):  # type: ignore[misc]
         label_map = self.labels.label_map(list(masks))
         write_label_map(file, label_map, grid, labels=self.labels, frame=frame)
         return {**item, "file": file}
+
+    def _write_tables(self) -> None:
+        """Write what all scans of the folder share, once: bringing it to the disk takes a while."""
+        if not self._tables_written:
+            write_itksnap(self.output_dir / "labels_itksnap.txt", self.labels)
+            write_slicer(self.output_dir / "labels_slicer.ctbl", self.labels)
+            self._tables_written = True

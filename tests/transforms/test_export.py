@@ -40,6 +40,27 @@ def test_the_label_map_gives_overlaps_to_the_organ_of_higher_priority(tmp_path):
     }
 
 
+def test_the_order_in_memory_makes_no_difference(tmp_path):
+    slices_first = item()["pred"].permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1)
+    assert LABELS.label_map(list(slices_first.numpy())).flags.f_contiguous
+    files = [
+        SaveMasks(tmp_path / name, labels=LABELS)(item(pred=pred))["file"]
+        for name, pred in (("a", item()["pred"]), ("b", slices_first))
+    ]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_colour_tables_are_written_with_the_first_scan_alone(tmp_path):
+    save = SaveMasks(tmp_path, labels=LABELS)
+    save(item())
+    for table in ("labels_itksnap.txt", "labels_slicer.ctbl"):
+        (tmp_path / table).unlink()
+    save(item(scan_id="case1_day1"))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("case1_day0.nii.gz", "case1_day1.nii.gz")
+    }
+
+
 def test_a_file_an_organ_keeps_overlaps(tmp_path):
     SaveMasks(tmp_path, labels=LABELS, per_organ=True)(item())
     found = {
