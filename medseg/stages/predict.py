@@ -1,14 +1,18 @@
 """Predict: scans in, NIfTI on the scans' own grids out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from medseg.bundle import Config, Opened
+from medseg.data.batches import in_advance
 from medseg.data.sources import Item, inference_items
 from medseg.errors import DataError, PartialError, Problem, UsageError
 from medseg.runs import inference_config
 from medseg.stages.display import Display
+
+READ_AHEAD = 2
 
 
 def predict(
@@ -46,7 +50,10 @@ def _file_of(item: Item) -> Path | None:
 
 
 def predict_items(config: Config, chosen: Sequence[Item], display: Display) -> list[Path]:
-    """Predict items one at a time and return the files written, one label map a scan.
+    """Predict items and return the files written, one label map a scan.
+
+    While one scan is computed the next are read and the one before is written, so that memory
+    holds a handful of scans however many there are.
 
     Raises:
         PartialError: Some scans failed; the others are written.
@@ -58,17 +65,38 @@ def predict_items(config: Config, chosen: Sequence[Item], display: Display) -> l
     before, inferer, after = (
         opened[part] for part in ("preprocessing", "inferer", "postprocessing")
     )
+
+    def segment(scan: Item) -> Item:
+        pred, probs = inferer(scan["image"], network, native=scan["native"])
+        # The image has served, and would wait with the masks for their turn to be written.
+        return {**scan, "image": None, "pred": pred, "probs": probs}
+
     display.begin("predict", len(chosen))
-    written: list[Path] = []
+    read = in_advance(_sparing(before), map(dict, chosen), ahead=READ_AHEAD)
+    written = in_advance(_sparing(after), map(_sparing(segment), read), ahead=1)
+    files: list[Path] = []
     problems: list[Problem] = []
-    for done, item in enumerate(chosen, 1):
-        try:
-            ready = before(dict(item))
-            ready["pred"] = inferer(ready["image"][None], network)[0]
-            written.append(after(ready)["file"])
-        except DataError as error:
-            problems += error.problems
-        display.advance(done, len(chosen), item["scan_id"])
+    with closing(read), closing(written):
+        for done, scan in enumerate(written, 1):
+            if isinstance(scan, DataError):
+                problems += scan.problems
+            else:
+                files.append(scan["file"])
+            display.advance(done, len(chosen), chosen[done - 1]["scan_id"])
     if problems:
-        raise (PartialError if written else DataError)(*problems)
-    return written
+        raise (PartialError if files else DataError)(*problems)
+    return files
+
+
+def _sparing(step: Callable[[Item], Item]) -> Callable[[Item | DataError], Item | DataError]:
+    """Return `step` as one that passes a faulty scan on as its error, so that the others go on."""
+
+    def attempt(scan: Item | DataError) -> Item | DataError:
+        if isinstance(scan, DataError):
+            return scan
+        try:
+            return step(scan)
+        except DataError as error:
+            return error
+
+    return attempt

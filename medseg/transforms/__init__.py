@@ -1,9 +1,9 @@
 """What happens to pixels: slices to volumes, preprocessing, augmentation, and the way back.
 
 `preprocessing` is the one deterministic chain for training, validation and inference,
-`BatchAugment` the random one for batches, `postprocessing` the way from logits to masks on the
-scan's own grid. `regrid` serves both ways. The names below load their module on first use, as
-MONAI takes seconds to import.
+`BatchAugment` the random one for batches, `decided` the way from logits to masks on the scan's own
+grid, `SaveMasks` from there to files. `regrid` serves both ways. The names below load their module
+on first use, as MONAI takes seconds to import.
 """
 
 from typing import TYPE_CHECKING
@@ -14,56 +14,53 @@ from medseg.lazy import loader
 from medseg.transforms.regrid import regrid
 
 if TYPE_CHECKING:
-    from medseg.transforms.augment import BatchAugment, Draw
+    from medseg.transforms.augment import BatchAugment
     from medseg.transforms.body import BodyCropOrPadd
+    from medseg.transforms.draws import Draws
     from medseg.transforms.export import SaveMasks
     from medseg.transforms.intensity import ScaleByPercentilesd
     from medseg.transforms.placed import Chain, grid_of, moved, on_grid
-    from medseg.transforms.postprocess import BackToGridd, Discreted, KeepProbsd, postprocessing
+    from medseg.transforms.postprocess import Decided, decided
     from medseg.transforms.preprocess import KeepGridd, Orientd, ToSpacingd, preprocessing
     from medseg.transforms.reconstruct import ReadMasksd, ReadVolumed
 
 _HOMES = {
-    "BackToGridd": "postprocess",
     "BatchAugment": "augment",
     "BodyCropOrPadd": "body",
     "Chain": "placed",
-    "Discreted": "postprocess",
-    "Draw": "augment",
+    "Decided": "postprocess",
+    "Draws": "draws",
     "KeepGridd": "preprocess",
-    "KeepProbsd": "postprocess",
     "Orientd": "preprocess",
     "ReadMasksd": "reconstruct",
     "ReadVolumed": "reconstruct",
     "SaveMasks": "export",
     "ScaleByPercentilesd": "intensity",
     "ToSpacingd": "preprocess",
+    "decided": "postprocess",
     "grid_of": "placed",
     "moved": "placed",
     "on_grid": "placed",
-    "postprocessing": "postprocess",
     "preprocessing": "preprocess",
 }
 
 __all__ = [
-    "BackToGridd",
     "BatchAugment",
     "BodyCropOrPadd",
     "Chain",
-    "Discreted",
-    "Draw",
+    "Decided",
+    "Draws",
     "KeepGridd",
-    "KeepProbsd",
     "Orientd",
     "ReadMasksd",
     "ReadVolumed",
     "SaveMasks",
     "ScaleByPercentilesd",
     "ToSpacingd",
+    "decided",
     "grid_of",
     "moved",
     "on_grid",
-    "postprocessing",
     "preprocessing",
     "regrid",
 ]

@@ -1,198 +1,162 @@
-"""The way back: logits from the network's grid to the scan's own, and only then a decision.
+"""The way back: logits that come slab by slab become masks on the scan's own grid.
 
-Thresholding after resampling draws an outline between voxels; the other way round would move
-blocks.
+A *slab* is a run of consecutive slices along K. Each is brought to the grid wanted and decided upon
+before the next one comes, so that the logits of a whole volume never exist. Thresholding after
+resampling draws an outline between voxels; the other way round would move blocks.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
 from medseg.errors import Problem, UsageError
 from medseg.geometry import Grid
-from medseg.labels import LabelSet
-from medseg.transforms.export import SaveMasks
-from medseg.transforms.placed import Chain, Item, grid_of, on_grid
-from medseg.transforms.regrid import Mode, regrid
+from medseg.transforms.regrid import Line, lines_through, sampled
 
 LabelMode = Literal["overlapping", "exclusive"]
+Box = tuple[slice, slice, slice]
 
-OUTSIDE = 100.0  # a logit that leaves no doubt, in float16 too
-_FILLS: dict[str, tuple[float, ...]] = {
-    "overlapping": (-OUTSIDE,),
-    "exclusive": (OUTSIDE, -OUTSIDE),
-}
+_MODES = ("overlapping", "exclusive")
 
 
-def postprocessing(
-    label_mode: LabelMode,
+class Decided(NamedTuple):
+    """What logits say.
+
+    Attributes:
+        masks: ``(organs, I, J, K)`` uint8 of 0 and 1.
+        probs: ``(organs, I, J, K)`` float32; None where they were not asked for.
+    """
+
+    masks: Tensor
+    probs: Tensor | None
+
+
+def decided(
+    slabs: Iterable[Tensor],
+    source: Grid,
+    target: Grid,
     *,
-    labels: LabelSet | None = None,
-    output_dir: str | Path | None = None,
-    per_organ: bool = False,
+    label_mode: LabelMode,
     probabilities: bool = False,
-) -> Chain:
-    """Return the chain that turns an item's ``pred``, logits, into masks on the scan's own grid.
+) -> Decided:
+    """Return masks on another grid from logits that come slab by slab.
 
-    The item holds ``pred`` ``(C, I, J, K)`` on the grid of its prepared ``image``, and ``native``,
-    the scan's own grid. ``pred`` becomes masks ``(organs, I, J, K)`` uint8.
+    Outside `source` nothing was predicted: masks and probabilities are 0 there. Both lie on the
+    device of the slabs.
 
     Args:
+        slabs: Logits ``(n, classes, J, I)``, slab after slab from the first slice of `source` to
+            its last; how many slices each holds changes nothing.
+        source: The grid of the logits.
+        target: The grid wanted, its axes parallel to those of `source`.
         label_mode: ``overlapping``, one logit an organ, or ``exclusive``, background first.
-        labels: The organs in channel order; needed to write files.
-        output_dir: Where `SaveMasks` writes the masks; nothing is written without.
-        per_organ: Also write a file an organ.
-        probabilities: Also keep the probabilities ``(organs, I, J, K)`` as ``probs``, and write
-            them where files are written.
+        probabilities: Whether to return those too.
+
+    Raises:
+        GeometryError: The axes are not parallel.
+        UsageError: There is no such label mode.
     """
-    discrete = Discreted("pred", label_mode=label_mode)
-    chain: list[Transform] = [BackToGridd("pred", fill=_FILLS[discrete.label_mode])]
-    if probabilities:
-        chain.append(KeepProbsd("pred", label_mode=label_mode))
-    chain.append(discrete)
-    if output_dir is not None:
-        if labels is None:
-            raise UsageError(
-                Problem("E-CONFIG", "postprocessing", "an output folder, but no labels", "both")
-            )
-        chain.append(
-            SaveMasks(output_dir, labels=labels, per_organ=per_organ, probabilities=probabilities)
+    if label_mode not in _MODES:
+        raise UsageError(
+            Problem("E-CONFIG", "label_mode", f"is {label_mode!r}", " or ".join(_MODES))
         )
-    return Chain(chain)
+    coming = iter(slabs)
+    first = next(coming)
+    i, j, k = target.shape
+    organs = first.shape[1] - (label_mode == "exclusive")
+    masks = first.new_zeros((organs, k, j, i), dtype=torch.uint8).permute(0, 3, 2, 1)
+    probs = torch.zeros_like(masks, dtype=torch.float32) if probabilities else None
+    slabs = chain([first], coming)
+    del first  # it would be kept until the last one came
+    for box, logits in regridded(slabs, source, target):
+        masks[:, *box] = masks_of(logits, label_mode)
+        if probs is not None:
+            probs[:, *box] = probs_of(logits, label_mode)
+    return Decided(masks, probs)
 
 
-class BackToGridd(MapTransform):  # type: ignore[misc]
-    """Bring tensors from the grid of the prepared image back to the scan's own.
+def regridded(slabs: Iterable[Tensor], source: Grid, target: Grid) -> Iterator[tuple[Box, Tensor]]:
+    """Interpolate a volume linearly on another grid while it comes, as `regrid` does a whole one.
 
-    Exact where the two differ by flips, permuted axes, crop and padding alone.
+    Where K is resampled, a slab waits for nothing but the one slice before it.
 
     Args:
-        keys: Tensors ``(C, I, J, K)`` on the grid of the image.
-        image_key: The prepared image; only its grid is used.
-        native_key: The grid to go to.
-        fill: The value outside the prepared grid, where nothing was predicted: one number a
-            channel, the last one standing for all further channels. The default is the logit of
-            an organ that is surely absent.
-        mode: ``linear`` for logits and probabilities, ``nearest`` for masks.
-        allow_missing_keys: Whether items may lack a key.
+        slabs: Values ``(n, C, J, I)``, slab after slab, of all slices of `source`.
+        source: The grid of the values.
+        target: The grid wanted.
+
+    Yields:
+        A box of `target` and the values in it, ``(C, *box)``. No two boxes overlap; together they
+        hold the voxels of `target` that lie in `source` or within half a voxel of it.
+
+    Raises:
+        GeometryError: The axes are not parallel.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection = "pred",
-        *,
-        image_key: str = "image",
-        native_key: str = "native",
-        fill: float | Sequence[float] = -OUTSIDE,
-        mode: Mode = "linear",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.image_key, self.native_key, self.mode = image_key, native_key, mode
-        self.fill = tuple(fill) if isinstance(fill, Sequence) else (float(fill),)
-
-    def __call__(self, data: Item) -> dict[str, object]:
-        """Return the item with its tensors on the scan's own grid, as MetaTensors."""
-        item = dict(data)
-        source, target = grid_of(item[self.image_key]), item[self.native_key]
-        for key in self.key_iterator(item):
-            item[key] = on_grid(self._back(item[key], source, target), target)
-        return item
-
-    def _back(self, volume: Tensor, source: Grid, target: Grid) -> Tensor:
-        volume = volume.as_subclass(Tensor)
-        # Channel by channel: the two gathers of an interpolation need room for one only.
-        i, j, k = target.shape
-        back = volume.new_empty((len(volume), k, j, i)).permute(0, 3, 2, 1)
-        for channel in range(len(volume)):
-            back[channel] = regrid(
-                volume[channel : channel + 1],
-                source,
-                target,
-                mode=self.mode,
-                fill=self.fill[min(channel, len(self.fill) - 1)],
-            )[0]
-        return back
+    through = lines_through(source, target)
+    box = [slice(line.first, line.stop) for line in through]
+    # In the order of the slabs' memory: K, J, I.
+    order = sorted(range(3), key=lambda axis: -through[axis].source_axis)
+    along, *within = (through[axis] for axis in order)
+    back = (0, *(1 + order.index(axis) for axis in range(3)))
+    inside = all(line.stop > line.first for line in through)
+    for run, held in _runs(slabs, along, source.shape[2]):
+        if inside and run.stop > run.first:
+            box[order[0]] = slice(run.first, run.stop)
+            values = sampled(held.permute(1, 0, 2, 3), [run, *within], "linear")
+            yield (box[0], box[1], box[2]), values.permute(back)
 
 
-class KeepProbsd(MapTransform):  # type: ignore[misc]
-    """Keep the probabilities of logits ``(C, I, J, K)`` under another key.
+def _runs(slabs: Iterable[Tensor], along: Line, count: int) -> Iterator[tuple[Line, Tensor]]:
+    """Yield for each slab the run of target samples that it completes, and the slices they need.
 
-    They are ``(organs, I, J, K)`` float32: sigmoid where organs overlap, softmax without its
-    background where they exclude one another.
+    Args:
+        slabs: As `regridded` takes them.
+        along: How the target runs along K.
+        count: Slices of the source.
     """
+    # The last slice that each sample is made of.
+    last = along.at_vox if along.exact else (np.floor(along.at_vox) + 1).clip(max=count - 1)
+    done, before = 0, None
+    for slab in slabs:
+        held = slab if before is None else torch.cat([before, slab])
+        begin, done = done - (len(held) - len(slab)), done + len(slab)
+        ready = np.flatnonzero((last >= done - len(slab)) & (last < done))
+        first, stop = (int(ready[0]), int(ready[-1]) + 1) if len(ready) else (0, 0)
+        yield (
+            along._replace(
+                at_vox=along.at_vox[first:stop] - begin,
+                first=along.first + first,
+                stop=along.first + stop,
+            ),
+            held,
+        )
+        before = None if along.exact else slab[-1:]
 
-    def __init__(
-        self, keys: KeysCollection = "pred", *, label_mode: LabelMode, probs_key: str = "probs"
-    ) -> None:
-        super().__init__(keys)
-        self.label_mode, self.probs_key = _known(label_mode), probs_key
 
-    def __call__(self, data: Item) -> dict[str, object]:
-        """Return the item with the probabilities of its first key."""
-        logits = data[self.keys[0]]
-        plain = logits.as_subclass(Tensor).float()
-        probs = plain.sigmoid() if self.label_mode == "overlapping" else plain.softmax(0)[1:]
-        return {**data, self.probs_key: _as_placed(probs, logits)}
-
-
-class Discreted(MapTransform):  # type: ignore[misc]
-    """Turn logits ``(C, I, J, K)`` into masks ``(organs, I, J, K)`` uint8 of 0 and 1.
+def masks_of(logits: Tensor, label_mode: LabelMode) -> Tensor:
+    """Return masks ``(organs, ...)`` uint8 of logits ``(classes, ...)``.
 
     ``overlapping``: an organ is where its own logit is above 0, its probability above one half.
-    ``exclusive``: channel 0 is the background; the largest logit wins, and the lower channel where
-    two are equal. An organ that wins nowhere gives zeros.
+    ``exclusive``: the largest logit wins, and the lower channel where two are equal; the winner
+    may be the background, channel 0.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection = "pred",
-        *,
-        label_mode: LabelMode,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.label_mode = _known(label_mode)
-
-    def __call__(self, data: Item) -> dict[str, object]:
-        """Return the item with its logits turned into masks; a MetaTensor stays one."""
-        item = dict(data)
-        for key in self.key_iterator(item):
-            logits = item[key]
-            plain = logits.as_subclass(Tensor)
-            masks = (plain > 0).byte() if self.label_mode == "overlapping" else _winners(plain)
-            item[key] = _as_placed(masks, logits)
-        return item
-
-
-def _known(label_mode: LabelMode) -> LabelMode:
-    if label_mode not in _FILLS:
-        raise UsageError(
-            Problem("E-CONFIG", "label_mode", f"is {label_mode!r}", " or ".join(_FILLS))
-        )
-    return label_mode
-
-
-def _as_placed(volume: Tensor, like: Tensor) -> Tensor:
-    return on_grid(volume, grid_of(like)) if isinstance(like, MetaTensor) else volume
-
-
-def _winners(logits: Tensor) -> Tensor:
-    """Return which organ holds the largest of the logits ``(1 + organs, ...)``.
-
-    A running maximum: argmax over channels is some twenty times slower on a CPU, and its indices
-    take eight bytes a voxel.
-    """
+    if label_mode == "overlapping":
+        return (logits > 0).byte()
+    # A running maximum: argmax over channels is some twenty times slower on a CPU, and its indices
+    # take eight bytes a voxel.
     best = logits[0].clone()
     winner = torch.zeros_like(best, dtype=torch.uint8)
     for channel in range(1, len(logits)):
-        better = logits[channel] > best
-        winner.masked_fill_(better, channel)
+        winner.masked_fill_(logits[channel] > best, channel)
         torch.maximum(best, logits[channel], out=best)
     return torch.stack([(winner == channel).byte() for channel in range(1, len(logits))])
+
+
+def probs_of(logits: Tensor, label_mode: LabelMode) -> Tensor:
+    """Return probabilities ``(organs, ...)`` float32: of each organ alone, or of all and none."""
+    logits = logits.float()
+    return logits.sigmoid() if label_mode == "overlapping" else logits.softmax(0)[1:]

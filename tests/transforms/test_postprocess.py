@@ -1,21 +1,17 @@
-"""Logits go back to the scan's own grid and become masks there."""
+"""Logits go back to the scan's own grid slab by slab and become masks there."""
+
+from itertools import permutations, product
 
 import numpy as np
 import pytest
 import torch
 
-from medseg.errors import UsageError
-from medseg.geometry import lpi_grid
+from medseg.errors import GeometryError, UsageError
+from medseg.geometry import Grid, lpi_grid
 from medseg.io.nifti import read_label_map
 from medseg.labels import LabelSet, Organ
-from medseg.transforms import (
-    BackToGridd,
-    Discreted,
-    KeepProbsd,
-    grid_of,
-    on_grid,
-    postprocessing,
-)
+from medseg.transforms import SaveMasks, decided, regrid
+from medseg.transforms.postprocess import masks_of, probs_of
 
 NATIVE = lpi_grid((6, 5, 2), (1.5, 1.5, 3.0))
 PREPARED = NATIVE.boxed((1, -1, 0), (4, 7, 2))
@@ -23,111 +19,75 @@ LABELS = LabelSet(
     (Organ("liver", 1, (9, 0, 0), "1", "Liver"), Organ("spleen", 2, (0, 9, 0), "2", "Spleen")),
     ("spleen", "liver"),
 )
+MODES = [pytest.param(mode, id=mode) for mode in ("overlapping", "exclusive")]
+ORIENTATIONS = [
+    tuple(pair[sign] for pair, sign in zip(axes, signs, strict=True))
+    for axes in permutations(("LR", "PA", "IS"))
+    for signs in product((0, 1), repeat=3)
+]
 
 
-def item_with(logits, prepared=PREPARED, native=NATIVE):
-    image = on_grid(torch.zeros(1, *prepared.shape), prepared)
-    return {"image": image, "native": native, "pred": logits, "scan_id": "case1_day0"}
+def random_logits(shape, channels=3):
+    return torch.randn(channels, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def slabs_of(logits, size):
+    """Cut logits (C, I, J, K) into slabs (n, C, J, I) of `size` slices, as a network gives them."""
+    slices_first = logits.permute(3, 0, 2, 1).contiguous()
+    return (slices_first[k : k + size] for k in range(0, len(slices_first), size))
+
+
+def whole(logits, source, target, mode):
+    """The way back of a whole volume, by NumPy but for the resampling."""
+    fills = (-100.0, -100.0, -100.0) if mode == "overlapping" else (100.0, -100.0, -100.0)
+    logits = logits.permute(3, 0, 2, 1).contiguous().permute(1, 3, 2, 0)
+    back = np.concatenate(
+        [
+            regrid(channel[None], source, target, mode="linear", fill=fill).numpy()
+            for channel, fill in zip(logits, fills, strict=True)
+        ]
+    )
+    if mode == "overlapping":
+        return back > 0
+    return np.stack([back.argmax(0) == organ for organ in range(1, len(back))])
 
 
 def voxels(*values):
-    """Return logits (C, n, 1, 1): one list a channel."""
-    return torch.tensor(values).view(len(values), -1, 1, 1)
+    """Return logits (C, n): one list a channel."""
+    return torch.tensor(values)
 
 
-# Discrete
+# Decisions
 
 
 def test_overlapping_organs_each_decide_for_themselves():
-    logits = voxels([-1.0, 0.1, 5.0, 0.0], [3.0, -0.1, 2.0, -9.0])
-    masks = Discreted(label_mode="overlapping")({"pred": logits})["pred"]
+    masks = masks_of(voxels([-1.0, 0.1, 5.0, 0.0], [3.0, -0.1, 2.0, -9.0]), "overlapping")
     assert masks.dtype == torch.uint8
-    assert masks.flatten(1).tolist() == [[0, 1, 1, 0], [1, 0, 1, 0]]
+    assert masks.tolist() == [[0, 1, 1, 0], [1, 0, 1, 0]]
 
 
 def test_of_exclusive_organs_the_largest_logit_wins_and_the_lower_channel_ties():
     logits = voxels([0.0, 1.0, 2.0, 1.0], [1.0, 0.0, 2.0, 3.0], [0.5, 9.0, 2.0, 3.0])
-    masks = Discreted(label_mode="exclusive")({"pred": logits})["pred"]
-    assert masks.flatten(1).tolist() == [[1, 0, 0, 1], [0, 1, 0, 0]]
+    assert masks_of(logits, "exclusive").tolist() == [[1, 0, 0, 1], [0, 1, 0, 0]]
 
 
 def test_exclusive_masks_equal_argmax():
-    logits = torch.randn(5, 7, 6, 4, generator=torch.Generator().manual_seed(0))
-    masks = Discreted(label_mode="exclusive")({"pred": logits})["pred"]
+    logits = random_logits((7, 6, 4), channels=5)
     winner = logits.argmax(0)
-    assert torch.equal(masks, torch.stack([winner == c for c in range(1, 5)]).byte())
+    expected = torch.stack([winner == channel for channel in range(1, 5)]).byte()
+    assert torch.equal(masks_of(logits, "exclusive"), expected)
 
 
 def test_overlapping_masks_are_probabilities_above_one_half():
-    logits = torch.randn(3, 7, 6, 4, generator=torch.Generator().manual_seed(0))
-    masks = Discreted(label_mode="overlapping")({"pred": logits})["pred"]
-    assert torch.equal(masks, (logits.sigmoid() > 0.5).byte())
+    logits = random_logits((7, 6, 4))
+    assert torch.equal(masks_of(logits, "overlapping"), (logits.sigmoid() > 0.5).byte())
 
 
-@pytest.mark.parametrize("mode", [pytest.param(m, id=m) for m in ("overlapping", "exclusive")])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_sure_background_gives_no_organ(mode):
     logits = torch.full((3, 4, 4, 2), -5.0)
     logits[0] = 5.0 if mode == "exclusive" else -5.0
-    assert not Discreted(label_mode=mode)({"pred": logits})["pred"].any()
-
-
-def test_the_grid_stays_with_the_masks():
-    logits = on_grid(torch.zeros(2, *NATIVE.shape), NATIVE)
-    assert grid_of(Discreted(label_mode="overlapping")({"pred": logits})["pred"]) is not None
-
-
-def test_an_unknown_label_mode_is_refused():
-    with pytest.raises(UsageError, match=r"label_mode: is 'sofmax' \(expected overlapping or"):
-        postprocessing("sofmax")
-
-
-# The way back
-
-
-def test_going_back_over_a_crop_and_padding_is_exact():
-    logits = torch.randn(2, *PREPARED.shape, generator=torch.Generator().manual_seed(0))
-    back = BackToGridd("pred", fill=-7.0)(item_with(logits))["pred"]
-    assert back.shape == (2, *NATIVE.shape)
-    assert torch.equal(back[:, 1:5].as_tensor(), logits[:, :, 1:6])
-    assert (back[:, 0] == -7).all()
-    assert (back[:, 5] == -7).all()
-    np.testing.assert_array_equal(back.affine.numpy(), NATIVE.affine_ras_mm)
-
-
-def test_a_fill_for_each_channel_repeats_its_last():
-    back = BackToGridd("pred", fill=(4.0, -3.0))(item_with(torch.zeros(3, *PREPARED.shape)))
-    assert back["pred"][:, 0, 0, 0].tolist() == [4, -3, -3]
-
-
-def test_outside_the_crop_no_organ_is_found():
-    for mode, channels in (("overlapping", 2), ("exclusive", 3)):
-        logits = torch.full((channels, *PREPARED.shape), 1.0)
-        logits[0] = 2.0
-        masks = postprocessing(mode)(item_with(logits))["pred"]
-        assert masks.shape == (2, *NATIVE.shape)
-        assert not masks[:, 0].any()
-        assert not masks[:, 5].any()
-        assert bool(masks[0, 1:5].all()) == (mode == "overlapping")
-
-
-def test_the_decision_falls_on_the_native_grid():
-    # Prepared voxels of 2 mm, native ones of 1 mm, one row: logits -1 and 3 at 0 and 2 mm.
-    prepared = lpi_grid((2, 1, 1), (2.0, 1.0, 1.0))
-    native = prepared.resampled((1.0, 1.0, 1.0))
-    item = item_with(voxels([-1.0, 3.0]), prepared, native)
-    back = BackToGridd("pred")(item)["pred"]
-    assert back.flatten().tolist() == [-1, 0, 2, 3]
-    assert postprocessing("overlapping")(item)["pred"].flatten().tolist() == [0, 0, 1, 1]
-
-
-def test_half_precision_logits_come_back():
-    logits = torch.randn(2, *PREPARED.shape).half()
-    back = BackToGridd("pred")(item_with(logits))["pred"]
-    assert back.dtype == torch.float16
-    assert torch.isfinite(back).all()
-
-
-# Probabilities and files
+    assert not masks_of(logits, mode).any()
 
 
 @pytest.mark.parametrize(
@@ -139,24 +99,156 @@ def test_half_precision_logits_come_back():
 )
 def test_probabilities_worked_by_hand(mode, expected):
     # sigmoid(ln 3) = 3 / 4, and so is softmax(0, ln 3).
-    logits = voxels([0.0], [float(np.log(3))])
-    probs = KeepProbsd(label_mode=mode)({"pred": logits})["probs"]
-    torch.testing.assert_close(probs.flatten(1), torch.tensor(expected))
+    probs = probs_of(voxels([0.0], [float(np.log(3))]), mode)
+    torch.testing.assert_close(probs, torch.tensor(expected))
 
 
-def test_probabilities_outside_the_crop_are_zero():
-    chain = postprocessing("exclusive", probabilities=True)
-    item = chain(item_with(torch.zeros(3, *PREPARED.shape)))
-    assert item["probs"].shape == (2, *NATIVE.shape)
-    assert item["probs"][:, 0].max() < 1e-30
-    assert item["probs"][0, 2, 0, 0].item() == pytest.approx(1 / 3)
+def test_probabilities_are_float32():
+    assert probs_of(random_logits((2, 2, 2)).half(), "overlapping").dtype == torch.float32
+
+
+def test_an_unknown_label_mode_is_refused():
+    with pytest.raises(UsageError, match=r"label_mode: is 'sofmax' \(expected overlapping or"):
+        decided([torch.zeros(2, 3, 5, 6)], NATIVE, NATIVE, label_mode="sofmax")
+
+
+# The way back
+
+
+def test_going_back_over_a_crop_and_padding_is_exact():
+    logits = random_logits(PREPARED.shape)
+    masks, probs = decided(slabs_of(logits, 1), PREPARED, NATIVE, label_mode="overlapping")
+    assert probs is None
+    assert masks.shape == (3, *NATIVE.shape)
+    assert masks.dtype == torch.uint8
+    assert torch.equal(masks[:, 1:5], (logits[:, :, 1:6] > 0).byte())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_outside_the_crop_no_organ_is_found(mode):
+    logits = torch.full((3, *PREPARED.shape), 1.0)
+    logits[0] = 2.0
+    masks, probs = decided(
+        slabs_of(logits, 2), PREPARED, NATIVE, label_mode=mode, probabilities=True
+    )
+    assert not masks[:, [0, 5]].any()
+    assert not probs[:, [0, 5]].any()
+    assert bool(masks[0, 1:5].all()) == (mode == "overlapping")
+    assert (probs[:, 1:5] > 0).all()
+
+
+def test_the_decision_falls_on_the_native_grid():
+    # Prepared voxels of 2 mm, native ones of 1 mm, one row: logits -1 and 3 at 0 and 2 mm.
+    prepared = lpi_grid((2, 1, 1), (2.0, 1.0, 1.0))
+    native = prepared.resampled((1.0, 1.0, 1.0))
+    logits = torch.tensor([-1.0, 3.0]).view(1, 2, 1, 1)
+    masks, probs = decided(
+        slabs_of(logits, 1), prepared, native, label_mode="overlapping", probabilities=True
+    )
+    assert masks.flatten().tolist() == [0, 0, 1, 1]
+    torch.testing.assert_close(probs.flatten(), torch.tensor([-1.0, 0.0, 2.0, 3.0]).sigmoid())
+
+
+def test_a_slice_between_two_slabs_is_made_of_both():
+    # Prepared slices 6 mm apart, native ones 3 mm: logits -1, 3 and -3 at 0, 6 and 12 mm.
+    prepared = lpi_grid((1, 1, 3), (1.0, 1.0, 6.0))
+    native = Grid((1, 1, 5), lpi_grid((1, 1, 5), (1.0, 1.0, 3.0)).affine_ras_mm)
+    logits = torch.tensor([-1.0, 3.0, -3.0]).view(1, 1, 1, 3)
+    _, probs = decided(
+        slabs_of(logits, 1), prepared, native, label_mode="overlapping", probabilities=True
+    )
+    expected = torch.tensor([-1.0, 1.0, 3.0, 0.0, -3.0]).sigmoid()
+    torch.testing.assert_close(probs.flatten(), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("codes", [pytest.param(c, id="".join(c)) for c in ORIENTATIONS])
+def test_slabs_equal_the_whole_in_every_orientation(codes, mode):
+    prepared = lpi_grid((7, 6, 5), (1.5, 1.5, 3.0))
+    box = prepared.boxed((-1, 2, 0), (9, 3, 5)).reoriented(codes)
+    native = box.resampled(tuple(1.63 if s == 1.5 else s for s in box.spacing_mm))
+    logits = random_logits(prepared.shape)
+    masks = decided(slabs_of(logits, 2), prepared, native, label_mode=mode).masks
+    np.testing.assert_array_equal(masks, whole(logits, prepared, native, mode))
+
+
+@pytest.mark.parametrize("size", [pytest.param(n, id=f"slabs of {n}") for n in range(1, 13)])
+@pytest.mark.parametrize(
+    "native_mm",
+    [
+        pytest.param(3.0, id="slices as they are"),
+        pytest.param(2.1, id="finer slices"),
+        pytest.param(1.0, id="thrice as many"),
+        pytest.param(7.3, id="coarser slices"),
+        pytest.param(50.0, id="one slice"),
+    ],
+)
+@pytest.mark.parametrize("flipped", [pytest.param(f, id="flip" if f else "") for f in (0, 1)])
+def test_slabs_of_every_size_equal_the_whole(native_mm, size, flipped):
+    prepared = lpi_grid((4, 5, 11), (1.5, 1.5, 3.0))
+    native = prepared.resampled((1.5, 2.0, native_mm))
+    native = native.reoriented(("L", "P", "S")) if flipped else native
+    logits = random_logits(prepared.shape)
+    masks = decided(slabs_of(logits, size), prepared, native, label_mode="exclusive").masks
+    np.testing.assert_array_equal(masks, whole(logits, prepared, native, "exclusive"))
+
+
+@pytest.mark.parametrize(
+    ("start", "count"),
+    [
+        pytest.param(-2, 10, id="reaching out at both ends"),
+        pytest.param(2, 2, id="a part"),
+        pytest.param(2.4, 3, id="between slices"),
+        pytest.param(-1.3, 20, id="between slices and out"),
+        pytest.param(40, 3, id="elsewhere"),
+    ],
+)
+def test_another_range_of_slices_than_the_prepared_one(start, count):
+    prepared = lpi_grid((4, 5, 6), (1.5, 1.5, 3.0))
+    native = prepared.boxed((0, 0, start), (4, 5, count))
+    logits = random_logits(prepared.shape)
+    for size in (1, 4, 6):
+        masks = decided(slabs_of(logits, size), prepared, native, label_mode="exclusive").masks
+        np.testing.assert_array_equal(masks, whole(logits, prepared, native, "exclusive"))
+
+
+def test_a_scan_of_one_slice_goes_back_to_many():
+    prepared = lpi_grid((4, 5, 1), (1.5, 1.5, 9.0))
+    native = prepared.resampled((1.5, 1.5, 3.0))
+    logits = random_logits(prepared.shape)
+    masks = decided(slabs_of(logits, 8), prepared, native, label_mode="exclusive").masks
+    assert native.shape == (4, 5, 3)
+    assert torch.equal(masks, masks_of(logits, "exclusive").expand(-1, -1, -1, 3))
+
+
+def test_slices_of_masks_lie_one_after_another_in_memory():
+    masks = decided(
+        slabs_of(random_logits(NATIVE.shape), 1), NATIVE, NATIVE, label_mode="exclusive"
+    )
+    assert masks.masks.permute(0, 3, 2, 1).is_contiguous()
+
+
+def test_grids_that_are_not_parallel_are_refused():
+    turned = np.diag([-1.5, -1.5, -3.0, 1.0])
+    turned[0, 1] = 0.5
+    with pytest.raises(GeometryError, match="axes are not parallel"):
+        decided(
+            slabs_of(random_logits(NATIVE.shape), 1),
+            NATIVE,
+            Grid(NATIVE.shape, turned),
+            label_mode="exclusive",
+        )
+
+
+# Files
 
 
 def test_files_are_written_on_the_native_grid(tmp_path):
     logits = torch.full((2, *PREPARED.shape), -1.0)
     logits[:, 2, 3, 1] = 1.0
-    chain = postprocessing("overlapping", labels=LABELS, output_dir=tmp_path, per_organ=True)
-    item = chain(item_with(logits))
+    masks = decided(slabs_of(logits, 1), PREPARED, NATIVE, label_mode="overlapping").masks
+    save = SaveMasks(tmp_path, labels=LABELS, per_organ=True)
+    item = save({"pred": masks, "native": NATIVE, "scan_id": "case1_day0"})
     label_map, grid = read_label_map(item["file"])
     # Both organs claim the voxel, and the spleen has priority.
     assert np.argwhere(label_map).tolist() == [[3, 2, 1]]
@@ -164,8 +256,3 @@ def test_files_are_written_on_the_native_grid(tmp_path):
     assert grid.shape == NATIVE.shape
     np.testing.assert_allclose(grid.affine_ras_mm, NATIVE.affine_ras_mm)
     assert (tmp_path / "case1_day0_liver.nii.gz").exists()
-
-
-def test_files_need_names():
-    with pytest.raises(UsageError, match="an output folder, but no labels"):
-        postprocessing("overlapping", output_dir="out")

@@ -12,12 +12,12 @@ from medseg.errors import DataError, UsageError
 from medseg.geometry import Grid, lpi_grid
 from medseg.io.nifti import write_image
 from medseg.transforms import (
-    BackToGridd,
     BodyCropOrPadd,
     Orientd,
     ScaleByPercentilesd,
     ToSpacingd,
     grid_of,
+    moved,
     on_grid,
     preprocessing,
 )
@@ -96,7 +96,7 @@ def test_prepared_masks_go_back_voxel_for_voxel(tmp_path):
     scan = write_scan(tmp_path, volume, masks=masks)
     item = preprocessing(organs=("left", "right"), roi_px=(32, 36))({"image": scan, "label": scan})
     assert item["image"].shape == (1, 36, 32, 6)
-    back = BackToGridd("label", fill=0, mode="nearest")(item)["label"]
+    back = moved(item["label"], item["native"], mode="nearest")
     expected = np.stack([masks["left"], masks["right"]]).transpose(0, 3, 2, 1)
     np.testing.assert_array_equal(back.numpy(), expected)
     np.testing.assert_allclose(back.affine.numpy(), scan.grid.affine_ras_mm)
@@ -121,7 +121,7 @@ def test_every_orientation_of_a_nifti_is_prepared_alike_and_goes_back(codes, tmp
     # The way back: a landmark lies in the voxel where the file has it.
     assert item["native"].shape == own.shape
     scaled = ScaleByPercentilesd("image")(turned)["image"]
-    back = BackToGridd("image", fill=0.0)(item)["image"]
+    back = moved(item["image"], item["native"], mode="linear")
     inside = scaled > 0.5
     assert inside.any()
     assert torch.equal(back[inside].as_tensor(), scaled[inside].as_tensor())
@@ -136,7 +136,7 @@ def test_landmarks_of_a_coarser_scan_come_back_within_half_a_voxel():
     prepared = on_grid(masks, grid)
     item = ToSpacingd("image", spacing_mm=SPACING_MM, modes=["linear"])({"image": prepared})
     item = BodyCropOrPadd("image", roi_px=(64, 64))(item)
-    back = BackToGridd("image", fill=0.0)({**item, "native": grid})["image"]
+    back = moved(item["image"], grid, mode="linear")
     assert back.shape == (3, *grid.shape)
     for channel, landmark in enumerate(landmarks):
         found = torch.nonzero(back[channel].as_tensor() > 0.5).double().mean(0).numpy()
@@ -192,5 +192,5 @@ def test_a_real_scan_is_prepared_whole_and_goes_back(shared_data):
     assert item["image"].shape == (1, 288, 288, 144)
     # The lengths of all runs are the number of pixels: nothing was cut.
     pixels = [sum(sum(map(int, row.split()[1::2])) for row in rows) for rows in scan.rle.values()]
-    back = BackToGridd("label", fill=0, mode="nearest")(item)["label"]
+    back = moved(item["label"], item["native"], mode="nearest")
     assert sorted(back.flatten(1).sum(1).tolist()) == sorted(pixels)
