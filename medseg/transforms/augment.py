@@ -1,58 +1,49 @@
 """Random changes of training slices: draw parameters, then apply them to a whole batch.
 
-`draw` needs a random generator and no pixels, `apply` needs pixels and no chance; each is tested
-alone. What a sample goes through depends on its own seed and on nothing else in the batch.
+`draw` needs seeds and no pixels, `apply` needs pixels and no chance; each is tested alone. What a
+sample goes through depends on its own seed and on nothing else in the batch. All is decided on the
+host, so that a device is never waited for.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
 
-
-class Draw(NamedTuple):
-    """What happens to one sample: flip, then rotate, scale and shift about the slice's centre.
-
-    Attributes:
-        rotation_deg: Counter-clockwise as the slice is seen, rows downwards.
-        translation: Shift to the right and downwards, as a share of width and height.
-        scale: Magnification.
-        flip_x: Whether columns are mirrored.
-        flip_y: Whether rows are mirrored.
-        brightness: Added to the intensities, after the contrast.
-        contrast: Factor on the intensities.
-    """
-
-    rotation_deg: float = 0.0
-    translation: tuple[float, float] = (0.0, 0.0)
-    scale: float = 1.0
-    flip_x: bool = False
-    flip_y: bool = False
-    brightness: float = 0.0
-    contrast: float = 1.0
-
-    @property
-    def moves(self) -> bool:
-        """Whether pixels come to lie between pixels, so that they must be interpolated."""
-        return (self.rotation_deg, *self.translation, self.scale) != (0.0, 0.0, 0.0, 1.0)
+from medseg.errors import Problem, UsageError
+from medseg.transforms.draws import Draws, Reals, uniforms, words
+from medseg.transforms.shading import shade
+from medseg.transforms.warp import ELASTIC_LIMIT_PX, warped
 
 
 @dataclass(frozen=True)
 class BatchAugment:
     """Augment batches of slices on their device; its fields are the limits of the draws.
 
+    What is drawn is drawn evenly. Every sample is moved, and changes in brightness and contrast;
+    the changes from `elastic_px` on come to a share of the samples. A limit of 0 turns its change
+    off. Intensities are expected in [0, 1].
+
     Attributes:
         rotate_deg: Rotations lie within plus and minus this.
         translate: Shifts lie within plus and minus this share of width and height.
         scale: Magnifications lie between 1 - scale and 1 + scale.
         flip: Whether columns and rows are mirrored, each every other time.
-        brightness: Added intensities lie within plus and minus this, for images in [0, 1].
+        brightness: Added intensities lie within plus and minus this.
         contrast: Factors on intensities lie between 1 - contrast and 1 + contrast.
+        elastic_px: Control points 32 pixels apart are displaced by up to a drawn length along
+            either axis, which lies between 0 and this; at most 15, or the slice would fold.
+        gamma: Exponents of intensities lie between 1 - gamma and 1 + gamma.
+        bias: The logarithm of a smooth field that multiplies the intensities reaches a drawn size,
+            which lies between 0 and this.
+        low_resolution: Slices keep between 1 - low_resolution and all of their rows and columns.
+        noise: Standard deviations of normal noise lie between 0 and this.
+        chance: The share of samples to which each of the changes from `elastic_px` on comes.
+
+    Raises:
+        UsageError: A limit lies out of its range.
     """
 
     rotate_deg: float = 15.0
@@ -61,31 +52,77 @@ class BatchAugment:
     flip: bool = True
     brightness: float = 0.1
     contrast: float = 0.2
+    elastic_px: float = 0.0
+    gamma: float = 0.0
+    bias: float = 0.0
+    low_resolution: float = 0.0
+    noise: float = 0.0
+    chance: float = 0.25
 
-    def __call__(self, image: Tensor, masks: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Return augmented images ``(B, C, H, W)`` and masks ``(B, K, H, W)``, a seed a sample."""
-        return apply(image, masks, [draw(np.random.default_rng(s), self) for s in seeds.tolist()])
+    def __post_init__(self) -> None:
+        most = {"scale": 0.99, "elastic_px": ELASTIC_LIMIT_PX, "gamma": 1.0, "chance": 1.0}
+        most["low_resolution"] = 0.99
+        problems = [
+            Problem(
+                "E-CONFIG",
+                f"augmentation {field.name}",
+                f"{value:g}",
+                f"0 to {limit:g}" if (limit := most.get(field.name)) else "0 or more",
+            )
+            for field in fields(self)
+            if not 0 <= (value := getattr(self, field.name)) <= most.get(field.name, np.inf)
+        ]
+        if problems:
+            raise UsageError(*problems)
+
+    def __call__(
+        self, image: Tensor, masks: Tensor, seeds: Tensor | ArrayLike
+    ) -> tuple[Tensor, Tensor]:
+        """Return augmented images ``(B, C, H, W)`` and masks ``(B, K, H, W)``.
+
+        Args:
+            image: Floating point, on any device.
+            masks: uint8 of 0 and 1, at most 24 channels, on the same device.
+            seeds: A whole number a sample, in the host's memory.
+        """
+        return apply(image, masks, draw(seeds, self))
 
 
-def draw(rng: np.random.Generator, limits: BatchAugment) -> Draw:
-    """Return parameters drawn evenly within `limits`."""
+def draw(seeds: Tensor | ArrayLike, limits: BatchAugment) -> Draws:
+    """Return parameters for each of B seeds, drawn evenly within `limits`."""
+    keys = np.asarray(seeds, np.int64).view(np.uint64)
+    # A column a parameter: one more at the end leaves those before it as they were.
+    columns: Iterator[Reals] = iter(uniforms(keys, 18).T)
+    own_keys = words(keys, 21).T[18:]
 
-    def within(limit: float) -> float:
-        return float(rng.uniform(-limit, limit))
+    def within(limit: float) -> Reals:
+        return (2 * next(columns) - 1) * limit
 
-    return Draw(
+    def rarely(drawn: Reals, otherwise: float) -> Reals:
+        return np.where(next(columns) < limits.chance, drawn, otherwise)
+
+    return Draws(
+        flip_x=(next(columns) < 0.5) & limits.flip,
+        flip_y=(next(columns) < 0.5) & limits.flip,
         rotation_deg=within(limits.rotate_deg),
-        translation=(within(limits.translate), within(limits.translate)),
         scale=1 + within(limits.scale),
-        flip_x=bool(rng.random() < 0.5) and limits.flip,
-        flip_y=bool(rng.random() < 0.5) and limits.flip,
-        brightness=within(limits.brightness),
+        shift_x=within(limits.translate),
+        shift_y=within(limits.translate),
         contrast=1 + within(limits.contrast),
+        brightness=within(limits.brightness),
+        elastic_px=rarely(next(columns) * limits.elastic_px, 0),
+        gamma=rarely(1 + within(limits.gamma), 1),
+        bias=rarely(next(columns) * limits.bias, 0),
+        resolution=rarely(1 - next(columns) * limits.low_resolution, 1),
+        noise=rarely(next(columns) * limits.noise, 0),
+        elastic_key=own_keys[0],
+        bias_key=own_keys[1],
+        noise_key=own_keys[2],
     )
 
 
-def apply(image: Tensor, masks: Tensor, draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
-    """Return images and masks changed by one draw a sample.
+def apply(image: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Return images and masks changed by what was drawn for each sample; none is left as it was.
 
     Images are interpolated linearly, masks take the nearest pixel, and what comes in from outside
     the slice is zero. A sample that is only flipped, or left alone, is copied exactly.
@@ -93,42 +130,9 @@ def apply(image: Tensor, masks: Tensor, draws: Sequence[Draw]) -> tuple[Tensor, 
     Args:
         image: ``(B, C, H, W)``, floating point.
         masks: ``(B, K, H, W)`` uint8 of 0 and 1, at most 24 channels.
-        draws: One for each of the B samples.
+        draws: For the B samples.
     """
-    image, masks = image.clone(), masks.clone()
-    moving = [b for b, drawn in enumerate(draws) if drawn.moves]
-    for b, drawn in enumerate(draws):
-        mirrored = [dim for dim, flip in ((-1, drawn.flip_x), (-2, drawn.flip_y)) if flip]
-        if mirrored and not drawn.moves:
-            image[b], masks[b] = image[b].flip(mirrored), masks[b].flip(mirrored)
-    if moving:
-        image[moving], masks[moving] = _warped(
-            image[moving], masks[moving], [draws[b] for b in moving]
-        )
-    factor = image.new_tensor([drawn.contrast for drawn in draws])
-    shift = image.new_tensor([drawn.brightness for drawn in draws])
-    return image.mul_(factor[:, None, None, None]).add_(shift[:, None, None, None]), masks
-
-
-def _warped(image: Tensor, masks: Tensor, draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
-    height, width = image.shape[-2:]
-    theta = np.stack([_sampling(drawn, width, height) for drawn in draws])
-    grid = affine_grid(image.new_tensor(theta), [len(draws), 1, height, width], align_corners=False)
-    # All masks in one channel, a bit each: float32 holds whole numbers up to 2 ** 24.
-    bits = 1 << torch.arange(masks.shape[1], device=masks.device)
-    packed = (masks * bits[:, None, None]).sum(1, keepdim=True).to(grid.dtype)
-    packed = grid_sample(packed, grid, mode="nearest", align_corners=False)
-    unpacked = (packed.long() & bits[:, None, None]).ne(0).to(masks.dtype)
-    return grid_sample(image, grid, mode="bilinear", align_corners=False), unpacked
-
-
-def _sampling(drawn: Draw, width: int, height: int) -> NDArray[np.float64]:
-    """Return where each target pixel is taken from: ``(2, 3)``, slice edges at -1 and 1."""
-    angle = np.deg2rad(drawn.rotation_deg)
-    # Inverse of flip, rotate, scale. Rows grow downwards, so counter-clockwise turns x to -y.
-    turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    mirror = np.diag([-1.0 if drawn.flip_x else 1.0, -1.0 if drawn.flip_y else 1.0])
-    inverse = mirror @ turned / drawn.scale
-    half = np.array([width, height]) / 2  # pixels, or all slices would be squares
-    shift = inverse @ (np.array(drawn.translation) * 2 * half)
-    return np.column_stack([inverse * half / half[:, None], -shift / half])
+    image, masks = warped(image, masks, draws)
+    if len(image):
+        shade(image, draws)
+    return image, masks
