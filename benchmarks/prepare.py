@@ -20,13 +20,10 @@ import click
 import numpy as np
 import torch
 
+from medseg.bench.scans import ORGANS, write_scan
 from medseg.data import Store, item_of, read_manifest, read_scans
-from medseg.io.png import write_slice
-from medseg.io.rle import encode
-from medseg.scan import Scan
 from medseg.transforms import preprocessing
 
-ORGANS = ("large_bowel", "small_bowel", "stomach")
 RESULT = Path(__file__).with_suffix(".json")
 
 
@@ -42,7 +39,7 @@ def main(data: Path | None, scans: int, slices: int, *, write: bool) -> None:
         found = (
             read_scans(data, read_manifest("uwmgi"))
             if data
-            else [write_scan(Path(folder), number, slices) for number in range(scans)]
+            else [write_scan(Path(folder), number=number, slices=slices) for number in range(scans)]
         )
         items = [item_of(scan) for scan in found]
         chain = preprocessing(organs=ORGANS)
@@ -74,35 +71,6 @@ def timed(work) -> tuple[float, float]:  # noqa: ANN001
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def write_scan(root: Path, number: int, count: int) -> Scan:
-    """Write a scan: an elliptic body with Rician noise, as hard to compress as a real slice."""
-    rng = np.random.default_rng(number)
-    j, i = np.mgrid[:266, :266] / 133 - 1
-    body = ((i / 0.9) ** 2 + (j / 0.65) ** 2 < 1).astype(np.float32)
-    organs = [((i - x) ** 2 + (j - 0.1) ** 2 < 0.06) for x in (-0.4, 0.0, 0.4)]
-    folder = root / f"case{number}_day0"
-    folder.mkdir()
-    files = []
-    for k in range(count):
-        tissue = body * (220 + 60 * np.sin(7 * i + k / 9) * np.cos(5 * j)) + 90 * sum(organs)
-        noise = rng.normal(0, 6, (2, 266, 266))
-        files.append(folder / f"slice_{k + 1:04d}_266_266_1.50_1.50.png")
-        write_slice(files[-1], np.hypot(tissue + noise[0], noise[1]).astype(np.uint16))
-    rows = {
-        name: tuple(encode(mask) if count // 4 < k < count // 2 else "" for k in range(count))
-        for name, mask in zip(ORGANS, organs, strict=True)
-    }
-    return Scan(
-        case_id=f"case{number}",
-        day=0,
-        slice_files=tuple(files),
-        slice_numbers=tuple(range(1, count + 1)),
-        size_px=(266, 266),
-        spacing_mm=(1.5, 1.5, 3.0),
-        rle=rows,
-    )
 
 
 if __name__ == "__main__":
