@@ -11,6 +11,7 @@ Importing this package loads nothing heavy; the parts load when they are named:
 
 import os
 
+from medseg import monai_probes
 from medseg.errors import MedsegError
 from medseg.geometry import Grid
 from medseg.labels import LabelSet, Organ
@@ -22,3 +23,5 @@ __all__ = ["Grid", "LabelSet", "MedsegError", "Organ", "Scan", "__version__"]
 
 # MONAI imports MLflow, which writes an installation id into the home folder and reports its use.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# It also imports what it may need one day; see there.
+monai_probes.defer()

@@ -21,11 +21,12 @@ LAYERS = (
     ("io",),
     ("scan",),
     ("geometry", "labels", "resources", "machine"),
-    ("errors", "lazy"),
+    ("errors", "lazy", "monai_probes"),
 )
 RANK = {part: len(LAYERS) - row for row, parts in enumerate(LAYERS) for part in parts}
-# The package itself gathers the foundations, and gives its version to everyone.
-FOUNDATIONS = {"scan", "geometry", "labels", "errors"}
+# The package itself gathers the foundations, and gives its version to everyone. It also says how
+# MONAI is imported, before any part of it can be.
+FOUNDATIONS = {"scan", "geometry", "labels", "errors", "monai_probes"}
 
 HOMES = {
     "nibabel": ("io/nifti*.py",),
