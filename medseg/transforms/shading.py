@@ -90,7 +90,7 @@ def add_noise(image: Tensor, deviation: Tensor, keys: Tensor) -> None:
         words ^= words >> shift & (1 << 64 - shift) - 1  # a logical shift; int64 knows only its own
         words *= _signed(factor)
     # Each word serves four pixels.
-    chosen = words.view(torch.int16).to(torch.int32).add_(1 << 15)
+    chosen = words.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
     values = _normals(image.device).index_select(0, chosen[:, :count].reshape(-1))
     image.addcmul_(values.view(image.shape), deviation)
 
