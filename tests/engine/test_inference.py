@@ -71,6 +71,12 @@ def test_slices_come_in_batches_and_the_last_is_what_is_left():
     assert [shape[0] for shape in network.seen] == [2, 2, 1]
 
 
+def test_a_cpu_takes_few_slices_at_once():
+    network = Channels()
+    logits(volume(4, 6, 10), network, inferer(batch=64))
+    assert [shape[0] for shape in network.seen] == [4, 4, 2]
+
+
 def test_stored_half_precision_is_widened_batch_by_batch():
     network = Channels()
     image = volume(4, 6, 5)
@@ -156,8 +162,14 @@ def test_a_network_that_flips_with_its_input_gives_the_same_masks():
 
 def test_flipped_copies_count_into_the_batch():
     network = Ramp()
-    logits(torch.rand(4, 6, 5), network, inferer(batch=8, flips=["x", "y", "xy"]))
-    assert network.seen == [8, 8, 4]
+    logits(torch.rand(4, 6, 5), network, inferer(batch=4, flips=["x"]))
+    assert network.seen == [4, 4, 2]
+
+
+def test_more_flipped_copies_than_the_batch_come_together_all_the_same():
+    network = Ramp()
+    logits(torch.rand(4, 6, 2), network, inferer(batch=2, flips=["x", "y", "xy"]))
+    assert network.seen == [4, 4]
 
 
 def test_windows_are_flipped_one_by_one():
