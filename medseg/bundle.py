@@ -1,7 +1,7 @@
 """A MONAI bundle: find it, read its configuration with overlays and overrides, and open it.
 
 A *configuration* is the text of ``configs/*.json`` before anything is built: plain data. Overlays
-and overrides change it by *id*, such as ``epochs`` or ``train::dataloader::num_workers``. Opening a
+and overrides change it by *id*, such as ``epochs`` or ``train::dataloader::resident``. Opening a
 configuration builds what it names; a bundle's configuration is code (it may name any callable), so
 open only bundles you trust.
 """
@@ -129,7 +129,7 @@ def overridden(config: Config, settings: Mapping[str, Any], *, subject: str) -> 
 
 
 def ids(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield every id in a configuration, such as ``train::dataloader::num_workers``."""
+    """Yield every id in a configuration, such as ``train::dataloader::resident``."""
     for key, value in config.items():
         yield prefix + key
         if isinstance(value, Mapping):
