@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
+from medseg.transforms.blocks import BLOCK_PX, bright_blocks
 from medseg.transforms.placed import Item, grid_of, moved
 
 BODY_THRESHOLD = 0.1  # of the scan's 99th percentile: above air and its noise, below any tissue
 BODY_CHORD = 0.03  # share of a row or column
-BLOCK_PX = 4
 
 # Where something begins and ends along I and along J; the ends are excluded.
 Extents = tuple[tuple[int, int], tuple[int, int]]
@@ -76,11 +75,10 @@ def body_extents_px(image: Tensor) -> Extents:
     pixels, which evens out noise, and a block is added on each side for the skin. An image without
     a body counts as all body.
     """
-    slices = image.as_subclass(Tensor).permute(3, 0, 2, 1)  # (K, 1, J, I)
-    height, width = slices.shape[2:]
-    blocks = avg_pool2d(slices, BLOCK_PX, ceil_mode=True, count_include_pad=False)
-    tissue = (blocks[:, 0] > BODY_THRESHOLD).float()
-    return _body_extent(tissue.mean(1), width), _body_extent(tissue.mean(2), height)
+    slices = image.as_subclass(Tensor)[0].permute(2, 1, 0).cpu().numpy()  # (K, J, I)
+    bright = bright_blocks(slices, BODY_THRESHOLD)
+    height, width = slices.shape[1:]
+    return _body_extent(bright.of_columns, width), _body_extent(bright.of_rows, height)
 
 
 def mask_extents_px(masks: Tensor) -> Extents | None:
@@ -93,10 +91,10 @@ def mask_extents_px(masks: Tensor) -> Extents | None:
     return (int(along_i[0]), int(along_i[-1]) + 1), (int(along_j[0]), int(along_j[-1]) + 1)
 
 
-def _body_extent(chords: Tensor, size: int) -> tuple[int, int]:
+def _body_extent(chords: NDArray[np.float32], size: int) -> tuple[int, int]:
     """Return the extent of the body along one axis, from the share of tissue ``(K, blocks)``."""
     tenth = max(1, len(chords) // 10)
-    found = torch.nonzero(chords.topk(tenth, dim=0).values[-1] > BODY_CHORD).flatten()
+    found = np.flatnonzero(np.sort(chords, axis=0)[-tenth] > BODY_CHORD)
     if not len(found):
         return 0, size
     return max(0, BLOCK_PX * (int(found[0]) - 1)), min(size, BLOCK_PX * (int(found[-1]) + 2))
