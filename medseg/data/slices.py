@@ -7,6 +7,7 @@ for those beyond.
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             "slice": int(samples.k[0]),
         }
 
-    @property
+    @cached_property
     def channels(self) -> int:
         """How many masks an item has; 0 without scans."""
         return max((scan.channels for scan in self.scans), default=0)
