@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from medseg.errors import Problem, UsageError
 from medseg.transforms.draws import Draws, Reals, uniforms, words
 from medseg.transforms.shading import shade
+from medseg.transforms.slicewise import changed_slices
 from medseg.transforms.warp import ELASTIC_LIMIT_PX, warped
 
 
@@ -132,6 +134,13 @@ def apply(image: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         masks: ``(B, K, H, W)`` uint8 of 0 and 1, at most 24 channels.
         draws: For the B samples.
     """
+    if image.device.type == "cpu" and image.dtype == torch.float32:
+        return changed_slices(image, masks, draws)
+    return changed_batch(image, masks, draws)
+
+
+def changed_batch(image: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Return a batch changed all at once, on any device, which is not waited for."""
     image, masks = warped(image, masks, draws)
     if len(image):
         shade(image, draws)

@@ -1,16 +1,18 @@
 """What happens to the intensities of slices: one change after the other, all in place.
 
-Each change leaves a sample exactly as it is whose parameter is neutral.
+Each change leaves a sample exactly as it is whose parameter is neutral, so that a whole batch goes
+through it.
 """
 
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg.transforms.draws import ROUNDS, STEP, Draws, spread
-from medseg.transforms.placing import parts, sent
+from medseg.transforms.sending import sent
 from medseg.transforms.spline import enlarged
 
 BIAS_POINTS = (4, 4)  # one piece of a spline: a polynomial of the third degree along either axis
@@ -18,25 +20,35 @@ BIAS_POINTS = (4, 4)  # one piece of a spline: a polynomial of the third degree 
 
 def shade(image: Tensor, draws: Draws) -> None:
     """Change the intensities of images ``(B, C, H, W)`` by what was drawn for each."""
-    size = image.shape[2:]
+    height, width = image.shape[2:]
     columns = np.stack([draws.gamma, draws.contrast, draws.brightness, draws.noise])
-    (gamma, contrast, brightness, noise), points, kept_px, keys = sent(
+    (gamma, contrast, brightness, noise), points, kept, keys = sent(
         image.device,
         columns.astype(np.float32)[..., None, None, None],  # (4, B, 1, 1, 1)
-        spread(draws.bias_key, draws.bias, (1, *BIAS_POINTS)),
-        np.maximum(1, np.rint(draws.resolution[:, None] * size)).astype(np.int64),
+        bias_points(draws),
+        kept_px(draws, height, width),
         draws.noise_key.view(np.int64),
     )
-    for part in parts(draws.gamma != 1, image.device):
-        bend(image[part], gamma[part])
-    for part in parts(draws.bias != 0, image.device):
-        image[part].mul_(enlarged(points[part], size, size).exp_())
-    for part in parts((draws.contrast != 1) | (draws.brightness != 0), image.device):
-        image[part].mul_(contrast[part]).add_(brightness[part])
-    for part in parts(draws.resolution != 1, image.device):
-        coarsen(image[part], kept_px[part])
-    for part in parts(draws.noise != 0, image.device):
-        add_noise(image[part], noise[part], keys[part])
+    if (draws.gamma != 1).any():
+        bend(image, gamma)
+    if draws.bias.any():
+        image.mul_(enlarged(points, (height, width), (height, width)).exp_())
+    image.mul_(contrast).add_(brightness)
+    if (draws.resolution != 1).any():
+        coarsen(image, kept)
+    if draws.noise.any():
+        add_noise(image, noise, keys)
+
+
+def bias_points(draws: Draws) -> NDArray[np.float32]:
+    """Return logarithms of the bias fields at their control points, ``(B, 1, 4, 4)``."""
+    return spread(draws.bias_key, draws.bias, (1, *BIAS_POINTS))
+
+
+def kept_px(draws: Draws, height: int, width: int) -> NDArray[np.int64]:
+    """Return how many rows and columns of a slice are kept, ``(B, 2)``, at least 1."""
+    kept = np.rint(draws.resolution[:, None] * [height, width])
+    return np.maximum(1, kept).astype(np.int64)
 
 
 def bend(image: Tensor, gamma: Tensor) -> None:
@@ -50,24 +62,24 @@ def bend(image: Tensor, gamma: Tensor) -> None:
     image.copy_(torch.where(gamma == 1, image, image.clamp(min=0).pow(gamma)))
 
 
-def coarsen(image: Tensor, kept_px: Tensor) -> None:
+def coarsen(image: Tensor, kept: Tensor) -> None:
     """Keep every so many rows and columns, the nearest ones, and fill linearly between them.
 
     Args:
         image: ``(B, C, H, W)``, changed in place.
-        kept_px: Rows and columns to keep, ``(B, 2)``, at least 1.
+        kept: Rows and columns to keep, ``(B, 2)``, at least 1.
     """
     coarse = image
     for dim in (2, 3):
         length = image.shape[dim]
-        kept = kept_px[:, dim - 2, None]
+        count = kept[:, dim - 2, None]
         # Centres of pixels, in halves: whole numbers, or devices would round them differently.
         halves = 2 * torch.arange(length, device=image.device) + 1
-        at = (halves * kept - length).clamp_(min=0)  # among the kept, in 2 * length
+        at = (halves * count - length).clamp_(min=0)  # among the kept, in 2 * length
         below = at // (2 * length)
-        above = torch.minimum(below + 1, kept - 1)
+        above = torch.minimum(below + 1, count - 1)
         low, high = (
-            _picked(coarse, (2 * each + 1) * length // (2 * kept), dim) for each in (below, above)
+            _picked(coarse, (2 * each + 1) * length // (2 * count), dim) for each in (below, above)
         )
         weight = (at % (2 * length)).to(image.dtype) / (2 * length)
         coarse = torch.lerp(
@@ -91,14 +103,12 @@ def add_noise(image: Tensor, deviation: Tensor, keys: Tensor) -> None:
         words *= _signed(factor)
     # Each word serves four pixels.
     chosen = words.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
-    values = _normals(image.device).index_select(0, chosen[:, :count].reshape(-1))
+    values = normals(image.device).index_select(0, chosen[:, :count].reshape(-1))
     image.addcmul_(values.view(image.shape), deviation)
 
 
 def _picked(image: Tensor, index: Tensor, dim: int) -> Tensor:
     """Return the rows (dim 2) or columns (dim 3) that `index` ``(B, L)`` names for each sample."""
-    if dim == 2 and len(image) == 1:  # whole rows are copied fastest
-        return image.index_select(dim, index[0])
     index = index[:, None, :, None] if dim == 2 else index[:, None, None]
     return image.gather(dim, index.expand_as(image))
 
@@ -118,7 +128,7 @@ def _steps(count: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _normals(device: torch.device) -> Tensor:
+def normals(device: torch.device) -> Tensor:
     """Return the 65,536 quantiles of the normal distribution, with a variance of exactly 1.
 
     A table, not logarithms and cosines: all devices look up the same values.

@@ -1,7 +1,8 @@
 """Smooth fields over a slice, from a few control points: uniform cubic B-splines.
 
 A field stays between the least and the greatest of its control points, and its curvature has no
-jumps (Lee, Wolberg & Shin 1997, IEEE TVCG 3(3)).
+jumps (Lee, Wolberg & Shin 1997, IEEE TVCG 3(3)). The second control point lies on the slice's first
+edge: one more lies before it, and two beyond the last.
 """
 
 from functools import lru_cache
@@ -9,6 +10,7 @@ from math import ceil
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -25,33 +27,44 @@ def control_shape(size: tuple[int, int], spacing: tuple[float, float]) -> tuple[
     return ceil(size[0] / spacing[0]) + 3, ceil(size[1] / spacing[1]) + 3
 
 
+@lru_cache(maxsize=32)
+def taps(length: int, spacing: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the first control point that reaches each pixel, and the weights of it and three more.
+
+    Args:
+        length: Pixels of a row or column.
+        spacing: Pixels between control points.
+
+    Returns:
+        Indices ``(length,)``, and weights ``(4, length)`` with a sum of 1.
+    """
+    at = (np.arange(length) + 0.5) / spacing
+    first = np.floor(at).astype(np.int64)
+    t = at - first
+    weights = np.stack(
+        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
+    )
+    return first, (weights / 6).astype(np.float32)
+
+
 def enlarged(points: Tensor, size: tuple[int, int], spacing: tuple[float, float]) -> Tensor:
     """Return fields ``(*, H, W)`` from control points ``(*, rows, columns)``.
-
-    The second control point lies on the slice's first edge: one more lies before it, and two
-    beyond the last.
 
     Args:
         points: Values at the control points, as many as `control_shape` says.
         size: Rows and columns of the slice, H and W.
         spacing: Pixels between control points, along rows and columns.
     """
-    (rows, row_weights), (columns, column_weights) = (
-        _taps(length, step, points.device) for length, step in zip(size, spacing, strict=True)
+    (row, row_weights), (column, column_weights) = (
+        _placed_taps(length, step, points.device)
+        for length, step in zip(size, spacing, strict=True)
     )
     # Sums of four in a fixed order, not a matrix product: the same in every batch.
-    wide = sum(points[..., columns[tap]] * column_weights[tap] for tap in range(4))
-    return sum(wide[..., rows[tap], :] * row_weights[tap][:, None] for tap in range(4))
+    wide = sum(points[..., column + tap] * column_weights[tap] for tap in range(4))
+    return sum(wide[..., row + tap, :] * row_weights[tap, :, None] for tap in range(4))
 
 
 @lru_cache(maxsize=32)
-def _taps(length: int, spacing: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the four control points that reach each pixel, and their weights: ``(4, length)``."""
-    at = (np.arange(length) + 0.5) / spacing
-    first = np.floor(at)
-    t = at - first
-    weights = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
-    )
-    index = torch.from_numpy(first.astype(np.int64) + np.arange(4)[:, None])
-    return index.to(device), torch.from_numpy((weights / 6).astype(np.float32)).to(device)
+def _placed_taps(length: int, spacing: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    first, weights = (torch.from_numpy(array) for array in taps(length, spacing))
+    return first.to(device), weights.to(device)

@@ -8,34 +8,49 @@ from scipy import stats
 from medseg.transforms import shading
 from medseg.transforms.draws import still, uniforms, words
 from medseg.transforms.shading import shade
+from medseg.transforms.slicewise import changed_slices
 
 IMAGE = torch.rand(4, 3, 37, 50, generator=torch.Generator().manual_seed(0))
 
 
-def shaded(image=IMAGE, **columns):
-    draws = still(len(image))._replace(
-        **{name: np.broadcast_to(value, len(image)).copy() for name, value in columns.items()}
-    )
+def slice_by_slice(image, draws):
+    return changed_slices(image, torch.zeros(len(image), 0, *image.shape[2:]).byte(), draws)[0]
+
+
+def as_a_batch(image, draws):
     image = image.clone()
     shade(image, draws)
     return image
 
 
-def test_gamma_is_a_power():
+@pytest.fixture(params=[slice_by_slice, as_a_batch], ids=["slice by slice", "as a batch"])
+def shaded(request):
+    """Either way to change intensities, given the columns of the draws that are not neutral."""
+
+    def change(image=IMAGE, **columns):
+        draws = still(len(image))._replace(
+            **{name: np.broadcast_to(value, len(image)).copy() for name, value in columns.items()}
+        )
+        return request.param(image, draws)
+
+    return change
+
+
+def test_gamma_is_a_power(shaded):
     gammas = np.array([0.5, 1.0, 1.3, 2.0])
     expected = np.power(IMAGE.double().numpy(), gammas[:, None, None, None])
     np.testing.assert_allclose(shaded(gamma=gammas), expected, rtol=1e-5)
 
 
-def test_gamma_takes_what_lies_below_zero_as_zero():
+def test_gamma_takes_what_lies_below_zero_as_zero(shaded):
     assert shaded(torch.tensor([[[[-0.5, 0.25]]]]), gamma=0.5).tolist() == [[[[0.0, 0.5]]]]
 
 
-def test_contrast_comes_before_brightness():
+def test_contrast_comes_before_brightness(shaded):
     torch.testing.assert_close(shaded(contrast=1.5, brightness=0.1), IMAGE * 1.5 + 0.1)
 
 
-def test_a_bias_field_is_the_exponential_of_a_polynomial():
+def test_a_bias_field_is_the_exponential_of_a_polynomial(shaded):
     key = np.arange(4, dtype=np.uint64)
     field = shaded(torch.ones(4, 3, 37, 50), bias=0.4, bias_key=key)
     points = 0.4 * (2 * uniforms(key, 16).reshape(4, 4, 4) - 1)
@@ -74,7 +89,7 @@ def coarse(plane, rows, columns):
     return out
 
 
-def test_low_resolution_equals_a_loop_over_pixels():
+def test_low_resolution_equals_a_loop_over_pixels(shaded):
     kept = np.array([1.0, 0.75, 0.5, 0.31])
     found = shaded(resolution=kept)
     for b, share in enumerate(kept):
@@ -84,13 +99,13 @@ def test_low_resolution_equals_a_loop_over_pixels():
             np.testing.assert_allclose(found[b, channel], expected, atol=1e-5)
 
 
-def test_low_resolution_does_not_shift_the_slice():
+def test_low_resolution_does_not_shift_the_slice(shaded):
     ramp = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
     found = shaded(ramp, resolution=0.4)
     assert (found - ramp).mean().abs() < 1e-3
 
 
-def test_noise_is_that_of_the_hash_and_the_quantiles():
+def test_noise_is_that_of_the_hash_and_the_quantiles(shaded):
     key = np.array([2**63 + 5], np.uint64)
     found = shaded(torch.zeros(1, 1, 3, 7), noise=0.1, noise_key=key).flatten()
     parts = words(key, 6).view("<u2").ravel()[:21]
@@ -98,7 +113,7 @@ def test_noise_is_that_of_the_hash_and_the_quantiles():
     np.testing.assert_allclose(found, 0.1 * quantiles, rtol=2e-4)
 
 
-def test_noise_is_normal_and_independent():
+def test_noise_is_normal_and_independent(shaded):
     keys = words(np.arange(6, dtype=np.uint64), 1)[:, 0]
     noise = shaded(torch.zeros(6, 3, 64, 64), noise=1.0, noise_key=keys).double().numpy()
     assert noise.mean() == pytest.approx(0, abs=5 / np.sqrt(noise.size))
@@ -115,26 +130,21 @@ def test_noise_is_normal_and_independent():
 
 
 def test_the_table_of_normals_is_exact():
-    values = shading._normals(torch.device("cpu")).double().numpy()
+    values = shading.normals(torch.device("cpu")).double().numpy()
     assert values.mean() == pytest.approx(0, abs=1e-7)
     assert values.var() == pytest.approx(1, abs=1e-6)
     assert (np.diff(values) > 0).all()
     np.testing.assert_allclose(values, stats.norm.ppf((np.arange(65536) + 0.5) / 65536), rtol=2e-4)
 
 
-def test_the_whole_batch_at_once_is_the_same(monkeypatch):
-    columns = {
-        "gamma": [1, 0.7, 1, 1.3],
-        "bias": [0.2, 0, 0, 0.3],
-        "bias_key": np.arange(4, dtype=np.uint64),
-        "contrast": [1, 1.2, 0.8, 1],
-        "brightness": [0, 0, 0.1, 0],
-        "resolution": [0.5, 1, 1, 0.8],
-        "noise": [0.1, 0, 0, 0.05],
-        "noise_key": np.arange(4, dtype=np.uint64),
-    }
-    one_by_one = shaded(**columns)
-    # As on an accelerator: neutral parameters must leave a sample exactly as it is.
-    monkeypatch.setattr(shading, "parts", lambda *_: [slice(None)])
-    torch.testing.assert_close(shaded(**columns), one_by_one, atol=1e-6, rtol=0)
-    assert torch.equal(shaded(), IMAGE)
+def test_a_neutral_sample_stays_as_it_is_beside_others(shaded):
+    some = [True, False, True, False]
+    found = shaded(
+        gamma=np.where(some, 0.7, 1),
+        bias=np.where(some, 0.2, 0),
+        contrast=np.where(some, 1.2, 1),
+        brightness=np.where(some, 0.1, 0),
+        resolution=np.where(some, 0.5, 1),
+        noise=np.where(some, 0.1, 0),
+    )
+    assert [torch.equal(found[b], IMAGE[b]) for b in range(4)] == [False, True, False, True]

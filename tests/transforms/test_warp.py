@@ -6,7 +6,8 @@ import torch
 from scipy.ndimage import affine_transform, map_coordinates
 
 from medseg.transforms.draws import still, uniforms
-from medseg.transforms.warp import by_batch, by_slice, sampling_px, warped
+from medseg.transforms.slicewise import changed_slices
+from medseg.transforms.warp import sampling_px, warped
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGE = torch.rand(3, 2, 8, 8, generator=GENERATOR)
@@ -17,15 +18,17 @@ def drawn(count=3, **columns):
     return still(count)._replace(**{name: np.full(count, v) for name, v in columns.items()})
 
 
-WAYS = [pytest.param(by_slice, id="slice by slice"), pytest.param(by_batch, id="as a batch")]
+WAYS = [pytest.param(changed_slices, id="slice by slice"), pytest.param(warped, id="as a batch")]
 
 
-def test_nothing_drawn_changes_nothing():
-    image, masks = warped(IMAGE, MASKS, drawn())
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_drawn_changes_nothing(way):
+    image, masks = way(IMAGE, MASKS, drawn())
     assert torch.equal(image, IMAGE)
     assert torch.equal(masks, MASKS)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("flips", "dims"),
     [
@@ -34,8 +37,8 @@ def test_nothing_drawn_changes_nothing():
         pytest.param({"flip_x": True, "flip_y": True}, [-1, -2], id="both"),
     ],
 )
-def test_flips_are_exact(flips, dims):
-    image, masks = warped(IMAGE, MASKS, drawn(**flips))
+def test_flips_are_exact(way, flips, dims):
+    image, masks = way(IMAGE, MASKS, drawn(**flips))
     assert torch.equal(image, IMAGE.flip(dims))
     assert torch.equal(masks, MASKS.flip(dims))
 
@@ -90,10 +93,11 @@ def test_magnifying_twice_doubles_the_middle(way):
     assert torch.equal(grown, expected)
 
 
-def test_a_rotation_keeps_circles_round_in_slices_that_are_not_square():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rotation_keeps_circles_round_in_slices_that_are_not_square(way):
     j, i = np.mgrid[:40, :90]
     disc = torch.from_numpy((i - 44.5) ** 2 + (j - 19.5) ** 2 < 225).byte()[None, None]
-    _, turned = warped(disc.float(), disc, drawn(1, rotation_deg=37))
+    _, turned = way(disc.float(), disc, drawn(1, rotation_deg=37))
     assert (turned != disc).float().sum() / disc.sum() < 0.02
 
 
@@ -145,30 +149,30 @@ def test_both_ways_agree():
         elastic_key=np.arange(8, dtype=np.uint64),
         flip_y=u[:, 4] < 0.5,
     )
-    one, other = by_slice(image, masks, draws), by_batch(image, masks, draws)
+    one, other = changed_slices(image, masks, draws), warped(image, masks, draws)
     torch.testing.assert_close(one[0], other[0], atol=1e-5, rtol=0)
     # A pixel halfway between two may fall to either: at most where it lies within 1e-4 of that.
     differ = (one[1] != other[1]).any(1)
-    exact = by_batch(image.double(), masks, draws)[1]
+    exact = warped(image.double(), masks, draws)[1]
     wrong = (exact != one[1]).any(1) | (exact != other[1]).any(1)
     assert differ.float().mean() < 1e-3
     assert wrong.float().mean() < 1e-3
 
 
-def test_all_mask_channels_survive_together():
+@pytest.mark.parametrize("way", WAYS)
+def test_all_mask_channels_survive_together(way):
     masks = torch.ones(1, 24, 16, 16, dtype=torch.uint8)
     masks[:, ::2] = 0
-    for way in (by_slice, by_batch):
-        _, turned = way(torch.zeros(1, 1, 16, 16), masks, drawn(1, rotation_deg=10))
-        assert turned[0, :, 8, 8].tolist() == [0, 1] * 12
-        assert set(turned.unique().tolist()) == {0, 1}
+    _, turned = way(torch.zeros(1, 1, 16, 16), masks, drawn(1, rotation_deg=10))
+    assert turned[0, :, 8, 8].tolist() == [0, 1] * 12
+    assert set(turned.unique().tolist()) == {0, 1}
 
 
 def test_an_elastic_bend_never_folds_the_slice():
     draws = still(64)._replace(elastic_px=np.full(64, 15.0), elastic_key=np.arange(64).astype("u8"))
     i = torch.arange(96.0).expand(64, 1, 96, 96)
     ramps = torch.cat([i, i.transpose(2, 3)], 1).double()
-    places, _ = by_batch(ramps, torch.zeros(64, 0, 96, 96, dtype=torch.uint8), draws)
+    places, _ = warped(ramps, torch.zeros(64, 0, 96, 96, dtype=torch.uint8), draws)
     (xx, xy), (yx, yy) = (
         (np.diff(plane, axis=2)[:, :-1], np.diff(plane, axis=1)[..., :-1])
         for plane in places.unbind(1)

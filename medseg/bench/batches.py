@@ -1,0 +1,198 @@
+"""Training batches: read, augmented, and ready on the device."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import radians, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from medseg.bench.measure import Side, Timed, Work, timed
+from medseg.bench.scans import ORGANS, write_scan
+from medseg.data import SliceBatches, SliceDataset, item_of
+from medseg.transforms import BatchAugment, preprocessing
+from medseg.transforms.warp import ELASTIC_SPACING_PX
+
+_SIDE_PX = 288
+_REACH = {"cpu": 10.0, "cuda": 50.0}
+_LIMITS = BatchAugment(elastic_px=8, gamma=0.3, bias=0.3, low_resolution=0.5, noise=0.1)
+_OFF = BatchAugment(rotate_deg=0, translate=0, scale=0, flip=False, brightness=0, contrast=0)
+
+_KEYS = ("image", "label")
+
+Batches = list[tuple[Tensor, ...]]
+
+
+def works(
+    folder: Path,
+    *,
+    neighbours: int = 5,
+    batch_size: int = 16,
+    batches: int = 4,
+    device: str = "cpu",
+) -> list[Work]:
+    """Return the work of making batches of 2.5D slices of 288 x 288 pixels.
+
+    What is random cannot be equal. With chance left out, both sides make equal batches; with it,
+    batches of equal shapes.
+
+    Args:
+        folder: Where a scan and the store of it are written.
+        neighbours: Channels of a slice.
+        batch_size: Slices of a batch.
+        batches: How many are made at a time.
+        device: Where they are to be.
+    """
+    to = torch.device(device)
+    scan = write_scan(folder, slices=batch_size * batches)
+    dataset = SliceDataset(
+        [item_of(scan)],
+        preprocessing(organs=ORGANS, roi_px=(_SIDE_PX, _SIDE_PX)),
+        store_dir=folder / "store",
+        roi_px=(_SIDE_PX, _SIDE_PX),
+        neighbours=neighbours,
+    )
+    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+    own = SliceBatches(dataset, batch_size=batch_size, sampler=[(0, n) for n in order], device=to)
+    workers, stock = _faster_loader(dataset, order, batch_size, to)
+
+    def ours(augment: BatchAugment = _LIMITS) -> Batches:
+        made: Batches = [augment(batch["image"], batch["label"], batch["draw"]) for batch in own]
+        _wait(to)
+        return made
+
+    def same(ours_: Batches, theirs: Batches) -> str:
+        for own_batch, other in zip(ours_, theirs, strict=True):
+            for a, b in zip(own_batch, other, strict=True):
+                assert a.shape == b.shape, f"batches of {tuple(a.shape)} and {tuple(b.shape)}"
+        plain = _loaded(_loader(dataset, order, batch_size, limits=None), to)
+        for own_batch, other in zip(ours(_OFF), plain, strict=True):
+            for a, b in zip(own_batch, other, strict=True):
+                # MONAI's elastic transform interpolates slices that it leaves in their place, too.
+                torch.testing.assert_close(a, b.to(a.dtype), atol=1e-6, rtol=0)
+        return "equal within 1e-6 without chance; equal shapes with it"
+
+    return [
+        Work(
+            name=f"{batches} augmented batches of {batch_size} x {neighbours} slices on {to}",
+            against=f"MONAI CacheDataset, DataLoader with {workers} workers",
+            reach=_REACH.get(to.type, 1.0),
+            ours=ours,
+            theirs=stock,
+            same=same,
+        )
+    ]
+
+
+def _faster_loader(
+    dataset: SliceDataset, order: Sequence[int], batch_size: int, device: torch.device
+) -> tuple[int, Side]:
+    """Return MONAI's side, with as many workers as are the faster: none, or two."""
+    sides = {
+        workers: partial(_timed, _loader(dataset, order, batch_size, workers=workers), device)
+        for workers in (0, 2)
+    }
+    for side in sides.values():
+        side()  # workers start, and what is made only once is made
+    best = min(sides, key=lambda workers: sides[workers]().wall_s)
+    return best, sides[best]
+
+
+def _timed(loader: Any, device: torch.device) -> Timed:  # noqa: ANN401
+    """Return a loader's batches; the processor time of its workers counts."""
+
+    def workers_s() -> float:
+        times = [child.cpu_times() for child in psutil.Process().children()]
+        return float(sum(each.user + each.system for each in times))
+
+    before = workers_s()
+    found = timed(lambda: _loaded(loader, device))
+    return found._replace(cpu_s=found.cpu_s + workers_s() - before)
+
+
+def _loaded(loader: Any, device: torch.device) -> Batches:  # noqa: ANN401
+    made = [
+        tuple(batch[key].as_tensor().to(device, non_blocking=True) for key in _KEYS)
+        for batch in loader
+    ]
+    _wait(device)
+    return made
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _loader(
+    dataset: SliceDataset,
+    order: Sequence[int],
+    batch_size: int,
+    *,
+    limits: BatchAugment | None = _LIMITS,
+    workers: int = 0,
+) -> Any:  # noqa: ANN401
+    """Return MONAI's loader of the same slices; without limits it changes nothing."""
+    from monai.data import CacheDataset, DataLoader
+
+    items = [{key: dataset[n][key] for key in _KEYS} for n in range(len(dataset))]
+    cached = CacheDataset(items, _stock_chain(limits), num_workers=1, progress=False)
+    return DataLoader(
+        cached,
+        batch_size=batch_size,
+        sampler=order,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _stock_chain(limits: BatchAugment | None) -> Callable[[Any], Any]:
+    """Return MONAI's random transforms that do what `BatchAugment` does, as often and as much."""
+    from monai import transforms as mt
+
+    rarely = limits.chance if limits else 0.0
+    always, half = (1.0, 0.5) if limits else (0.0, 0.0)
+    limits = limits or _OFF
+    shift_px = _SIDE_PX * limits.translate
+    moved = {"keys": _KEYS, "mode": ("bilinear", "nearest"), "padding_mode": "zeros"}
+    return mt.Compose(  # type: ignore[no-any-return]
+        [
+            mt.EnsureTyped(_KEYS),
+            mt.RandFlipd(_KEYS, prob=half, spatial_axis=0),
+            mt.RandFlipd(_KEYS, prob=half, spatial_axis=1),
+            mt.RandAffined(
+                prob=always,
+                rotate_range=radians(limits.rotate_deg),
+                translate_range=(shift_px, shift_px),
+                scale_range=(limits.scale, limits.scale),
+                **moved,
+            ),
+            # Normal displacements with the deviation of even ones.
+            mt.Rand2DElasticd(
+                prob=rarely,
+                spacing=ELASTIC_SPACING_PX,
+                magnitude_range=(0, limits.elastic_px / sqrt(3)),
+                **moved,
+            ),
+            mt.RandAdjustContrastd(
+                "image", prob=rarely, gamma=(1 - limits.gamma, 1 + limits.gamma)
+            ),
+            mt.RandBiasFieldd(
+                "image", prob=rarely, coeff_range=(-limits.bias / 4, limits.bias / 4)
+            ),
+            mt.RandScaleIntensityd("image", prob=always, factors=limits.contrast),
+            mt.RandShiftIntensityd("image", prob=always, offsets=limits.brightness),
+            mt.RandSimulateLowResolutiond(
+                "image",
+                prob=rarely,
+                upsample_mode="bilinear",  # its own default, for volumes, fails on slices
+                zoom_range=(1 - limits.low_resolution, 1.0),
+            ),
+            mt.RandGaussianNoised("image", prob=rarely, std=limits.noise),
+        ]
+    )
