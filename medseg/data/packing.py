@@ -12,12 +12,12 @@ def packed(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     [[[1, 2]]]
     """
     bits = np.zeros(masks.shape[1:], np.uint8)
-    # Views would make the kernel compile once more.
-    _set_bits(np.ascontiguousarray(masks), bits)
+    _set_bits(masks, bits)
     return bits
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+# Compiled for masks of any order in memory: those that were cropped are views.
+@njit("(uint8[:,:,:,:], uint8[:,:,::1])", cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _set_bits(masks: NDArray[np.uint8], bits: NDArray[np.uint8]) -> None:
     # Row by row, so that a row of bits stays in the cache while all masks pass by.
     for k in range(bits.shape[0]):
