@@ -26,6 +26,7 @@ from medseg.errors import Problem, ResourceError
 ENVIRONMENTS = Path("build/peers")
 _MADE = "made_from.json"
 _SHOWN_LINES = 12
+_ANSWER = "answer: "
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -147,10 +148,11 @@ class Peer:
         except BrokenPipeError:
             answer = ""
         else:
-            answer = answers.readline()
+            # Libraries may print while they are imported, before `serve` is called.
+            answer = next((line for line in answers if line.startswith(_ANSWER)), "")
         if not answer:
             raise self._death()
-        return Timed(**json.loads(answer))
+        return Timed(**json.loads(answer.removeprefix(_ANSWER)))
 
     def _death(self) -> ResourceError:
         code = self._process.wait()
@@ -169,7 +171,8 @@ def serve(work: Callable[..., Any]) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     for line in sys.stdin:
         message = json.loads(line)
-        answers.write(json.dumps(timed(lambda: work(**message))._asdict()) + "\n")  # noqa: B023
+        done = timed(lambda: work(**message))  # noqa: B023
+        answers.write(f"{_ANSWER}{json.dumps(done._asdict())}\n")
         answers.flush()
 
 

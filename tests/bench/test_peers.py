@@ -15,6 +15,8 @@ ADDER = """
 from medseg.bench.peers import serve
 from medseg.bench.measure import Timed
 
+print("some library greets")
+
 def add(*, a, b, slow=False):
     print("some library talks")
     if b == 0:
