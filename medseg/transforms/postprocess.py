@@ -145,15 +145,15 @@ def masks_of(logits: Tensor, label_mode: LabelMode) -> Tensor:
     may be the background, channel 0.
     """
     if label_mode == "overlapping":
-        return (logits > 0).byte()
+        return (logits > 0).view(torch.uint8)
     # A running maximum: argmax over channels is some twenty times slower on a CPU, and its indices
     # take eight bytes a voxel.
-    best = logits[0].clone()
-    winner = torch.zeros_like(best, dtype=torch.uint8)
-    for channel in range(1, len(logits)):
-        winner.masked_fill_(logits[channel] > best, channel)
-        torch.maximum(best, logits[channel], out=best)
-    return torch.stack([(winner == channel).byte() for channel in range(1, len(logits))])
+    best, masks = logits[0], list[Tensor]()
+    for channel in logits[1:]:
+        better = channel > best
+        masks = [mask & ~better for mask in masks] + [better]
+        best = torch.maximum(best, channel)
+    return torch.stack(masks).view(torch.uint8)
 
 
 def probs_of(logits: Tensor, label_mode: LabelMode) -> Tensor:
