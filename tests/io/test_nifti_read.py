@@ -50,6 +50,12 @@ def test_one_flipped_bit_is_found_by_the_checksum(tmp_path):
     assert code_of(path) == {"E-NII-CRC"}
 
 
+def test_what_follows_the_compressed_stream_and_is_none_is_damage(tmp_path):
+    path = save(image(), tmp_path / "a.nii.gz")
+    path.write_bytes(path.read_bytes() + b"a stray end of another file")
+    assert code_of(path) == {"E-NII-CRC"}
+
+
 def test_a_damaged_compressed_stream_is_told(tmp_path):
     path = save(image(), tmp_path / "a.nii.gz")
     content = bytearray(path.read_bytes())
@@ -95,6 +101,7 @@ def test_a_size_that_cannot_be_is_refused_before_memory_is_taken(tmp_path, monke
     [
         pytest.param("a.nii", b"\x89PNG\r\n\x1a\n" + bytes(400), id="PNG"),
         pytest.param("a.nii.gz", b"plain text" * 50, id="text named as compressed"),
+        pytest.param("a.nii.gz", b"no gzip", id="a few bytes named as compressed"),
         pytest.param("a.nrrd", b"NRRD0004\n", id="another suffix"),
         pytest.param("a.nii", gzip.compress(bytes(400)), id="compressed named as plain"),
     ],
