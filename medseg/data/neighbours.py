@@ -61,4 +61,5 @@ def neighbour_stack(
             0, (neighbours - 1) * stride + 1, 1
         )  # (B, H, W, reach)
         return windows[..., ::stride].permute(0, 3, 1, 2)
-    return slices[torch.as_tensor(wanted, device=slices.device)]
+    # Not waiting: the device may still be busy with the batch before.
+    return slices[torch.from_numpy(wanted).to(slices.device, non_blocking=True)]

@@ -162,14 +162,19 @@ def _interpolated(volume: Tensor, dim: int, at_vox: NDArray[np.float64], mode: M
         return volume.index_select(dim, _index(closest(at_vox, volume.shape[dim]), volume))
     volume = volume if volume.is_floating_point() else volume.float()
     at = between(at_vox, volume.shape[dim])
-    weight = torch.as_tensor(at.weight, dtype=volume.dtype, device=volume.device)
+    weight = _sent(at.weight, volume).to(volume.dtype)
     weight = weight.view([-1 if d == dim else 1 for d in range(volume.ndim)])
     low = volume.index_select(dim, _index(at.low, volume))
     return torch.lerp(low, volume.index_select(dim, _index(at.high, volume)), weight)
 
 
 def _index(positions: Index, like: Tensor) -> Tensor:
-    return torch.as_tensor(positions.astype(np.int64), device=like.device)
+    return _sent(positions.astype(np.int64), like)
+
+
+def _sent(numbers: NDArray[Any], like: Tensor) -> Tensor:
+    """Return numbers as a tensor on the device of another, which is not waited for."""
+    return torch.from_numpy(numbers).to(like.device, non_blocking=True)
 
 
 def _padded(inner: Tensor, lines: list[Line], shape: tuple[int, ...], fill: float) -> Tensor:

@@ -5,10 +5,13 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
+from monai.engines.utils import IterationEvents
 from monai.inferers import sliding_window_inference
+from monai.networks.utils import eval_mode
 from torch import nn
 
-from medseg.engine import VolumeInferer
+from medseg.engine import VolumeInferer, scan_step
 from medseg.errors import DivergedError, UsageError
 from medseg.geometry import lpi_grid
 from medseg.transforms import on_grid
@@ -252,3 +255,27 @@ def test_logits_of_a_whole_scan_never_exist():
     inferer(batch=1)(scan(volume(4, 6, 40)), Watched())
     assert len(living) == 40
     assert max(living) <= 2
+
+
+# MONAI's engines
+
+
+@pytest.mark.parametrize("labelled", [pytest.param(b, id="label" if b else "none") for b in (0, 1)])
+def test_a_scan_is_segmented_on_the_grid_of_its_label_or_else_on_its_own(labelled):
+    image = scan(torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(0)))
+    item = {"image": image, "native": lpi_grid((5, 6, 5), (1.5, 1.5, 3.0))}
+    item |= {"label": torch.zeros(1, 4, 6, 5)} if labelled else {}
+    engine = Engine(scan_step)
+    engine.register_events(*IterationEvents)
+    engine.network, engine.mode = Channels(), eval_mode
+    engine.inferer = inferer(probabilities=not labelled)
+    seen = []
+    engine.add_event_handler(
+        IterationEvents.MODEL_COMPLETED, lambda engine: seen.append(engine.state.output)
+    )
+    engine.run([item])
+    [output] = seen
+    assert output["pred"].shape == (1, 4 if labelled else 5, 6, 5)
+    assert torch.equal(output["pred"][0, :4], (image.as_tensor()[0] > 0).byte())
+    assert ("label" in output, "probs" in output) == (bool(labelled), not labelled)
+    assert engine.network.training
