@@ -1,8 +1,9 @@
 """Masks of several organs in one byte a pixel."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from medseg.kernel import kernel
 
 
 def packed(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -16,8 +17,7 @@ def packed(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return bits
 
 
-# Compiled for masks of any order in memory: those that were cropped are views.
-@njit("(uint8[:,:,:,:], uint8[:,:,::1])", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _set_bits(masks: NDArray[np.uint8], bits: NDArray[np.uint8]) -> None:
     # Row by row, so that a row of bits stays in the cache while all masks pass by.
     for k in range(bits.shape[0]):

@@ -5,14 +5,16 @@ filters work on bytes: the high bytes and the low bytes of a row are two series 
 """
 
 import numpy as np
-from numba import int32, njit
+from numba import int32
 from numpy.typing import NDArray
+
+from medseg.kernel import kernel
 
 Line = NDArray[np.uint8]
 Row = NDArray[np.uint16]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def unfilter(lines: NDArray[np.uint8], pixels: NDArray[np.uint16]) -> bool:
     """Undo the filter of each row of a 16-bit greyscale picture.
 
@@ -43,13 +45,13 @@ def unfilter(lines: NDArray[np.uint8], pixels: NDArray[np.uint16]) -> bool:
     return True
 
 
-@njit  # type: ignore[untyped-decorator]
+@kernel
 def _copy(line: Line, row: Row) -> None:
     for x in range(len(row)):
         row[x] = int32(line[2 * x]) << 8 | int32(line[2 * x + 1])
 
 
-@njit  # type: ignore[untyped-decorator]
+@kernel
 def _add_left(line: Line, row: Row) -> None:
     high = low = 0
     for x in range(len(row)):
@@ -58,7 +60,7 @@ def _add_left(line: Line, row: Row) -> None:
         row[x] = (high & 255) << 8 | (low & 255)
 
 
-@njit  # type: ignore[untyped-decorator]
+@kernel
 def _add_above(line: Line, row: Row, above: Row) -> None:
     for x in range(len(row)):
         high = int32(above[x]) + (int32(line[2 * x]) << 8)
@@ -66,7 +68,7 @@ def _add_above(line: Line, row: Row, above: Row) -> None:
         row[x] = (high & 0xFF00) | (low & 0xFF)
 
 
-@njit  # type: ignore[untyped-decorator]
+@kernel
 def _add_average(line: Line, row: Row, above: Row) -> None:
     high = low = 0
     for x in range(len(row)):
@@ -76,7 +78,7 @@ def _add_average(line: Line, row: Row, above: Row) -> None:
         row[x] = high << 8 | low
 
 
-@njit  # type: ignore[untyped-decorator]
+@kernel
 def _add_paeth(line: Line, row: Row, above: Row) -> None:
     high = low = corner_high = corner_low = 0
     for x in range(len(row)):
@@ -87,7 +89,7 @@ def _add_paeth(line: Line, row: Row, above: Row) -> None:
         row[x] = high << 8 | low
 
 
-@njit  # type: ignore[untyped-decorator]
+@kernel
 def _paeth(left: int, above: int, corner: int) -> int:
     """Return which of three neighbours is closest to ``left + above - corner``.
 

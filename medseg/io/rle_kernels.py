@@ -1,8 +1,9 @@
 """Run-length rows of a whole scan, read from their text in one go."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from medseg.kernel import kernel
 
 SEPARATOR = ","  # between rows; within one it is a fault like any other letter
 _SEPARATOR = ord(SEPARATOR)
@@ -10,7 +11,7 @@ _SEPARATOR = ord(SEPARATOR)
 _LIMIT = 10**9
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def paint(text: NDArray[np.uint8], rows: int, pixels: int, masks: NDArray[np.uint8]) -> bool:
     """Set the pixels of all runs to 1.
 
@@ -41,7 +42,7 @@ def paint(text: NDArray[np.uint8], rows: int, pixels: int, masks: NDArray[np.uin
     return True
 
 
-@njit  # type: ignore[untyped-decorator]
+@kernel
 def _parse(text: NDArray[np.uint8], numbers: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
     """Read the numbers, and for each row how many there are up to its end.
 

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from medseg.kernel import kernel
 
 BLOCK_PX = 4
 
@@ -35,7 +36,7 @@ def bright_blocks(slices: NDArray[np.float32], threshold: float) -> Bright:
     return Bright(of_columns / rows, of_rows / columns)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _count(
     slices: NDArray[np.float32],
     threshold: np.float32,

@@ -1,14 +1,16 @@
 """Passes over all voxels of a scan: one counts grey values, one scales them."""
 
 import numpy as np
-from numba import float32, int32, njit
+from numba import float32, int32
 from numpy.typing import NDArray
+
+from medseg.kernel import kernel
 
 # Values looked at together: few enough to stay in the nearest cache from one loop to the next.
 _BLOCK = 2048
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def count_values(values: NDArray[np.float32], counts: NDArray[np.int64]) -> bool:
     """Add to ``counts[v]`` how often each value v occurs.
 
@@ -35,7 +37,7 @@ def count_values(values: NDArray[np.float32], counts: NDArray[np.int64]) -> bool
     return True
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def scale_values(
     values: NDArray[np.float32], low: np.float32, factor: np.float32, scaled: NDArray[np.float32]
 ) -> None:

@@ -8,8 +8,9 @@ the row. On one core that takes a seventh of the time of one axis after the othe
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from medseg.kernel import kernel
 
 # Unsigned, as numba counts negative indices from the end, which costs a comparison a voxel.
 Index = NDArray[np.uint32]
@@ -58,7 +59,7 @@ def picked(slices: NDArray[np.uint8], rows: Index, columns: Index) -> NDArray[np
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _blend(
     slices: NDArray[np.float32], rows: Between, columns: Between, out: NDArray[np.float32]
 ) -> None:
@@ -74,7 +75,7 @@ def _blend(
                 out[n, j, i] = value + columns.weight[i] * (row[columns.high[i]] - value)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _pick(slices: NDArray[np.uint8], rows: Index, columns: Index, out: NDArray[np.uint8]) -> None:
     for n in range(out.shape[0]):
         for j in range(out.shape[1]):
