@@ -1,6 +1,7 @@
 """Training batches: read, augmented, and ready on the device."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import radians, sqrt
 from pathlib import Path
@@ -24,7 +25,7 @@ _OFF = BatchAugment(rotate_deg=0, translate=0, scale=0, flip=False, brightness=0
 
 _KEYS = ("image", "label")
 
-Batches = list[tuple[Tensor, ...]]
+Batch = tuple[Tensor, ...]
 
 
 def works(
@@ -60,19 +61,17 @@ def works(
     own = SliceBatches(dataset, batch_size=batch_size, sampler=[(0, n) for n in order], device=to)
     workers, stock = _faster_loader(dataset, order, batch_size, to)
 
-    def ours(augment: BatchAugment = _LIMITS) -> Batches:
-        made: Batches = [augment(batch["image"], batch["label"], batch["draw"]) for batch in own]
-        _wait(to)
-        return made
+    def made(augment: BatchAugment) -> Iterator[Batch]:
+        for batch in own:
+            yield augment(batch["image"], batch["label"], batch["draw"])
 
-    def same(ours_: Batches, theirs: Batches) -> str:
-        for own_batch, other in zip(ours_, theirs, strict=True):
-            for a, b in zip(own_batch, other, strict=True):
-                assert a.shape == b.shape, f"batches of {tuple(a.shape)} and {tuple(b.shape)}"
+    def same(ours: Batch, theirs: Batch) -> str:
+        shapes = [[part.shape for part in batch] for batch in (ours, theirs)]
+        assert shapes[0] == shapes[1], f"batches of other shapes: {shapes}"
         plain = _loaded(_loader(dataset, order, batch_size, limits=None), to)
-        for own_batch, other in zip(ours(_OFF), plain, strict=True):
-            for a, b in zip(own_batch, other, strict=True):
-                # MONAI's elastic transform interpolates slices that it leaves in their place, too.
+        for one, other in zip(made(_OFF), plain, strict=True):
+            for a, b in zip(one, other, strict=True):
+                # MONAI's elastic transform interpolates even what it leaves in its place.
                 torch.testing.assert_close(a, b.to(a.dtype), atol=1e-6, rtol=0)
         return "equal within 1e-6 without chance; equal shapes with it"
 
@@ -81,7 +80,7 @@ def works(
             name=f"{batches} augmented batches of {batch_size} x {neighbours} slices on {to}",
             against=f"MONAI CacheDataset, DataLoader with {workers} workers",
             reach=_REACH.get(to.type, 1.0),
-            ours=ours,
+            ours=lambda: _last(made(_LIMITS), to),
             theirs=stock,
             same=same,
         )
@@ -103,29 +102,28 @@ def _faster_loader(
 
 
 def _timed(loader: Any, device: torch.device) -> Timed:  # noqa: ANN401
-    """Return a loader's batches; the processor time of its workers counts."""
+    """Return the last of a loader's batches; the processor time of its workers counts."""
 
     def workers_s() -> float:
         times = [child.cpu_times() for child in psutil.Process().children()]
         return float(sum(each.user + each.system for each in times))
 
     before = workers_s()
-    found = timed(lambda: _loaded(loader, device))
+    found = timed(lambda: _last(_loaded(loader, device), device))
     return found._replace(cpu_s=found.cpu_s + workers_s() - before)
 
 
-def _loaded(loader: Any, device: torch.device) -> Batches:  # noqa: ANN401
-    made = [
-        tuple(batch[key].as_tensor().to(device, non_blocking=True) for key in _KEYS)
-        for batch in loader
-    ]
-    _wait(device)
-    return made
+def _loaded(loader: Any, device: torch.device) -> Iterator[Batch]:  # noqa: ANN401
+    for batch in loader:
+        yield tuple(batch[key].as_tensor().to(device, non_blocking=True) for key in _KEYS)
 
 
-def _wait(device: torch.device) -> None:
+def _last(batches: Iterator[Batch], device: torch.device) -> Batch:
+    """Make all batches, each when the one before is let go, as a training loop does."""
+    (last,) = deque(batches, maxlen=1)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return last
 
 
 def _loader(
