@@ -69,7 +69,8 @@ def exclusive_classes(masks: Tensor, painting_order: Sequence[int] | None = None
         raise UsageError(Problem("E-LABEL", "painting_order", f"is {order}", expected))
     classes = torch.zeros_like(masks[:, 0], dtype=torch.int64)
     for channel in order:
-        classes[masks[:, channel] != 0] = channel + 1
+        # Chosen, not assigned where the mask is: that would ask a GPU how many pixels there are.
+        classes = torch.where(masks[:, channel] != 0, channel + 1, classes)
     return classes
 
 

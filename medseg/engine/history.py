@@ -1,5 +1,6 @@
 """What each epoch of a training tells, in numbers."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -7,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ignite.engine import Engine
 
+WINDOW = 50
+
 
 class Log(Protocol):
     """Where the numbers of an epoch go, such as a `medseg.engine.tracking.Tracker`."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Keep metrics of an epoch."""
+        """Keep metrics of an epoch, or of an iteration."""
 
     def flush(self) -> None:
         """Send what was kept."""
@@ -24,7 +27,9 @@ class TrackingHandler:
     Attach it last: metrics are sent when the trainer has completed an epoch, after a validation
     that hangs on the same event. A row holds ``epoch``, ``train/loss`` (mean over iterations),
     ``train/lr``, ``train/seconds`` (without validation), ``train/slices_per_s`` and, in epochs
-    that were validated, the evaluator's metrics.
+    that were validated, the evaluator's metrics. The log, not the history, also receives
+    ``train/loss_of_50``, the mean over each 50 iterations of an epoch, by iteration in place of
+    epoch.
 
     Args:
         log: Where the numbers go.
@@ -48,7 +53,7 @@ class TrackingHandler:
         self._log = log
         self._evaluator = evaluator
         self._row: dict[str, float] = {}
-        self._loss: Any = 0.0
+        self._losses: list[Any] = []
         self._iterations = self._slices = 0
         self._began_s = self._ended_s = 0.0
 
@@ -64,13 +69,17 @@ class TrackingHandler:
         if self._evaluator is not None:
             self._evaluator.add_event_handler(Events.COMPLETED, self._validate)
 
+    def mean_loss(self) -> float:
+        """Return the mean of the running epoch so far, waiting for the device; NaN without any."""
+        return sum(map(float, self._losses)) / self._iterations if self._iterations else math.nan
+
     def _start(self, trainer: "Engine") -> None:
         # Read now: a schedule may change the rate when the epoch is completed.
         rates = [group["lr"] for group in trainer.optimizer.param_groups]
         several = len(set(rates)) > 1
         self._row = {"epoch": trainer.state.epoch}
         self._row |= {f"train/lr{f'/{n}' if several else ''}": r for n, r in enumerate(rates)}
-        self._loss, self._iterations, self._slices = 0.0, 0, 0
+        self._losses, self._iterations, self._slices = [], 0, 0
         self._began_s = self._ended_s = time.perf_counter()
 
     def _iterate(self, trainer: "Engine") -> None:
@@ -79,7 +88,11 @@ class TrackingHandler:
         listed = isinstance(output, list)
         loss = (output[0] if listed else output)["loss"]
         # Summed where it lies: to read a number off the device is to wait for the device.
-        self._loss = self._loss + (loss.detach().float() if hasattr(loss, "detach") else loss)
+        loss = loss.detach().float() if hasattr(loss, "detach") else loss
+        if self._iterations % WINDOW:
+            self._losses[-1] = self._losses[-1] + loss
+        else:
+            self._losses.append(loss)
         self._iterations += 1
         self._slices += len(output if listed else output["image"])
         self._ended_s = time.perf_counter()
@@ -90,11 +103,16 @@ class TrackingHandler:
 
     def _finish(self, trainer: "Engine") -> None:
         seconds = self._ended_s - self._began_s
+        sums = [float(each) for each in self._losses]
         if self._iterations:
-            self._row["train/loss"] = float(self._loss) / self._iterations
+            self._row["train/loss"] = sum(sums) / self._iterations
             self._row["train/seconds"] = seconds
             self._row["train/slices_per_s"] = self._slices / max(seconds, 1e-9)
         self.history.append(self._row)
+        first = trainer.state.iteration - self._iterations
+        for number in range(1, self._iterations // WINDOW + 1):
+            mean = sums[number - 1] / WINDOW
+            self._log.log_metrics({f"train/loss_of_{WINDOW}": mean}, step=first + number * WINDOW)
         sent = {key: value for key, value in self._row.items() if key != "epoch"}
         self._log.log_metrics(sent, step=trainer.state.epoch)
         self._log.flush()

@@ -156,7 +156,7 @@ class Tracker:
             self.end("FAILED" if issubclass(kind, Exception) else "KILLED")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Keep metrics of an epoch until the next `flush`."""
+        """Keep metrics of an epoch, or of an iteration, until the next `flush`."""
         now_ms = int(time.time() * 1000)
         self._metrics += [Metric(key, float(v), now_ms, step) for key, v in metrics.items()]
 

@@ -9,7 +9,9 @@ from ignite.metrics import Metric
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from medseg.engine.device import autocast
+from medseg.engine.compiling import MODES, Forward, compiled
+from medseg.engine.device import autocast, keep_freed_memory
+from medseg.errors import Problem, UsageError
 
 Augment = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -18,17 +20,35 @@ class StepInferer(Inferer):  # type: ignore[misc]
     """The forward pass of a training step, in bfloat16 where the device has it.
 
     MONAI's own ``amp`` knows CUDA only; this serves every device, and bfloat16 needs no scaler.
+
+    Args:
+        amp: Compute in bfloat16 where the device multiplies in it.
+        compile: A mode of `torch.compile`, such as ``default`` or ``reduce-overhead`` (CUDA
+            graphs), for the first network that is called; False computes it as it is.
+
+    Raises:
+        UsageError: `compile` is no mode.
     """
 
-    def __init__(self, *, amp: bool = True) -> None:
+    def __init__(self, *, amp: bool = True, compile: str | bool = False) -> None:
+        if compile is not False and compile not in MODES:
+            expected = f"false or one of {', '.join(MODES)}"
+            raise UsageError(Problem("E-CONFIG", "compile", f"is {compile!r}", expected))
         self.amp = amp
+        self._mode = compile
+        self._forward: Forward | None = None
 
     def __call__(
         self, inputs: Tensor, network: nn.Module, *_args: object, **_kwargs: object
     ) -> Tensor:
         """Return the logits ``(B, classes, H, W)`` of images ``(B, C, H, W)``."""
+        if inputs.device.type == "cpu":
+            keep_freed_memory()
         with autocast(inputs.device, amp=self.amp):
-            return network(inputs)  # type: ignore[no-any-return]
+            if self._mode and self._forward is None:
+                self._forward = compiled(network, inputs, mode=str(self._mode))
+            forward = network if self._forward is None else self._forward
+            return forward(inputs)
 
 
 class AugmentedBatch:

@@ -108,7 +108,8 @@ class SegFormer(nn.Module):
             )
             # Autocast would widen these maps, the largest of the network, to float32 first.
             with torch.autocast(maps.device.type, enabled=False):
-                fused = fused + functional.interpolate(maps, fused.shape[-2:], mode="bilinear")
+                larger = functional.interpolate(maps, fused.shape[-2:], mode="bilinear")
+                fused = larger.add_(fused)
         norm = self.decode_head.batch_norm
         return norm(fused) if norm.training else fused
 
@@ -137,12 +138,16 @@ class SegFormer(nn.Module):
         """Return logits ``(B, K, H/4, W/4)``; training drops whole channels, as the authors do."""
         head = self.decode_head
         height, width = fused.shape[-2:]
-        tokens = functional.relu(fused).flatten(2).transpose(1, 2)
-        if head.dropout.training:
-            ones = tokens.new_ones(tokens.shape[0], 1, tokens.shape[2])
-            tokens = tokens * functional.dropout(ones, head.dropout.p)
+        tokens = fused.relu_().flatten(2).transpose(1, 2)
         classifier = head.classifier
-        logits = functional.linear(tokens, classifier.weight.flatten(1), classifier.bias)
+        matrix = classifier.weight.flatten(1)
+        if head.dropout.training:
+            # The matrix loses the channels in place of the maps, the largest of the network.
+            ones = matrix.new_ones(tokens.shape[0], 1, matrix.shape[1])
+            matrix = matrix * functional.dropout(ones, head.dropout.p)  # (B, K, E)
+            logits = tokens @ matrix.transpose(1, 2) + classifier.bias
+        else:
+            logits = functional.linear(tokens, matrix, classifier.bias)
         return _as_maps(logits, height, width)
 
     def __prepare_scriptable__(self) -> nn.Module:

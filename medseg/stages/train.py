@@ -4,7 +4,7 @@ import logging
 import warnings
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 
 from medseg.bundle import Opened
 from medseg.data import read_manifest
@@ -15,6 +15,7 @@ from medseg.errors import Problem, Stopped, UsageError
 from medseg.report.figures import curves, save
 from medseg.runs import Run
 from medseg.stages.display import Display
+from medseg.stages.watch import Watch, told
 
 
 def train(run: Run, tracker: Tracker, display: Display) -> None:
@@ -32,12 +33,13 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     trainer = opened["train::trainer"]
     evaluator = opened["validate::evaluator"]
     _require_a_batch(opened["train::dataloader"])
-    display.say(_told(opened["train::dataset"], evaluator))
+    display.say(told(opened["train::dataset"], evaluator))
     history = TrackingHandler(tracker, organs=labels.names, evaluator=evaluator)
     history.attach(trainer)
     opened["initialize"]
     display.begin("train", trainer.state.max_epochs * trainer.state.epoch_length)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, _show, evaluator, display)
+    watch = Watch(history, evaluator, display)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, watch.step)
     # What ignite logs before it passes an exception on, the command line says in its own words.
     logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
@@ -59,19 +61,3 @@ def _require_a_batch(loader: Any) -> None:  # noqa: ANN401 - named by the config
     if len(loader) == 0:
         found = f"batch_size {loader.batch_size} is more than the {len(loader.dataset)} slices"
         raise UsageError(Problem("E-CONFIG", "training", found, fix="set a smaller batch_size"))
-
-
-def _told(dataset: Any, evaluator: Engine) -> str:  # noqa: ANN401 - named by the configuration
-    counts = dataset.counts
-    organs = ", ".join(f"{organ} in {n}" for organ, n in counts["organs"].items())
-    validated = "" if evaluator.state.epoch_length else "; no patients left to validate on"
-    return f"training on {counts['slices']} slices: {organs}, {counts['empty']} empty{validated}"
-
-
-def _show(engine: Engine, evaluator: Engine, display: Display) -> None:
-    state = engine.state
-    loss = state.output["loss"].item()
-    dice = evaluator.state.metrics.get("val_dice_mean")
-    best = f", validation Dice {dice:.3f}" if dice is not None else ""
-    note = f"epoch {state.epoch}/{state.max_epochs}, loss {loss:.3f}{best}"
-    display.advance(state.iteration, state.max_epochs * state.epoch_length, note)

@@ -1,5 +1,7 @@
 """Epochs of a real MONAI trainer, small enough to work out by hand."""
 
+import math
+
 import pytest
 import torch
 from ignite.engine import Events
@@ -96,6 +98,21 @@ def test_an_epoch_without_validation_tells_no_dice():
     log = Recorder()
     trained(log, decollate=False, interval=2)
     assert ["val/dice/mean" in sent for _, sent in log.sent] == [False, True]
+
+
+def test_losses_of_shorter_windows_are_told_by_iteration(monkeypatch):
+    monkeypatch.setattr("medseg.engine.history.WINDOW", 2)
+    log = Recorder()
+    handler = trained(log, decollate=False)
+    windows = [(step, sent) for step, sent in log.sent if "train/loss_of_2" in sent]
+    # Of three iterations an epoch, of loss 1, 2 and 6, the first two are a window.
+    assert windows == [(2, {"train/loss_of_2": 1.5}), (5, {"train/loss_of_2": 1.5})]
+    assert [row["train/loss"] for row in handler.history] == pytest.approx([3, 3])
+    assert handler.mean_loss() == pytest.approx(3)
+
+
+def test_the_mean_loss_before_the_first_iteration_is_unknown():
+    assert math.isnan(TrackingHandler(Recorder(), organs=()).mean_loss())
 
 
 def test_rates_that_differ_are_told_apart():

@@ -1,12 +1,15 @@
 """The step, its batch, and the Dice that chooses checkpoints."""
 
+import platform
+
 import pytest
 import torch
 from ignite.engine import Engine
 from torch import nn
 
 from medseg.engine import AugmentedBatch, ScanDice, StepInferer
-from medseg.engine.device import amp_dtype, autocast
+from medseg.engine.device import amp_dtype, autocast, keep_freed_memory
+from medseg.errors import UsageError
 
 
 def masks(*columns):
@@ -64,6 +67,43 @@ def test_the_step_computes_in_the_precision_asked_for(amp):
     logits = StepInferer(amp=amp)(torch.ones(1, 1, 4, 4), nn.Conv2d(1, 1, 1))
     expected = amp_dtype(torch.device("cpu")) if amp else None
     assert logits.dtype == (expected or torch.float32)
+
+
+def test_the_step_compiles_its_first_network_once_in_the_mode_asked_for(monkeypatch):
+    asked = []
+
+    def compiled(network, images, *, mode):
+        asked.append((network, images.shape, mode))
+        return network
+
+    monkeypatch.setattr("medseg.engine.training.compiled", compiled)
+    network, images = nn.Conv2d(1, 1, 1), torch.ones(1, 1, 4, 4)
+    step = StepInferer(compile="reduce-overhead")
+    step(images, network)
+    step(images, network)
+    StepInferer(compile=False)(images, network)
+    assert asked == [(network, (1, 1, 4, 4), "reduce-overhead")]
+
+
+@pytest.mark.parametrize(
+    "mode", [pytest.param("fastest", id="unknown"), pytest.param(True, id="no name")]
+)
+def test_an_unknown_mode_of_compilation_is_refused(mode):
+    with pytest.raises(UsageError, match=r"E-CONFIG.*compile.*false or one of default, reduce"):
+        StepInferer(compile=mode)
+
+
+def test_freed_memory_is_kept_where_the_c_library_is_glibc(monkeypatch):
+    keep_freed_memory.cache_clear()
+    assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
+
+    def no_library(_name):
+        raise OSError
+
+    keep_freed_memory.cache_clear()
+    monkeypatch.setattr("ctypes.CDLL", no_library)
+    assert not keep_freed_memory()
+    keep_freed_memory.cache_clear()
 
 
 def test_autocast_leaves_an_unknown_device_alone():

@@ -174,7 +174,7 @@ def test_dropout_drops_whole_channels_and_keeps_their_expectation():
     # Each sample sums 256 channels of 0 or 1 / 0.75, the same ones at every pixel.
     torch.testing.assert_close(logits, logits[:, :1, :1, :1].expand_as(logits))
     kept = logits[:, 0, 0, 0] * 0.75
-    torch.testing.assert_close(kept, kept.round())
+    torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-3)
     assert kept.mean().item() == pytest.approx(0.75 * 256, rel=0.02)
 
 

@@ -1,0 +1,107 @@
+"""A training step as the bundles wire it: nothing in it waits for the device."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from medseg.bundle import Opened, find_bundle
+from medseg.engine.history import TrackingHandler
+from medseg.stages.display import Silent
+from medseg.stages.watch import Watch
+
+BUNDLES = sorted(path.parents[1].name for path in Path("bundles").glob("*/configs/train.json"))
+aten = torch.ops.aten
+
+# What a CUDA device must finish before the host goes on: the result, or its size, is a number.
+WAITS = {
+    aten._local_scalar_dense.default,
+    aten.equal.default,
+    aten.masked_select.default,
+    aten.nonzero.default,
+    aten._unique2.default,
+    aten.unique_dim.default,
+}
+INDEXED = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
+
+
+class Waits(TorchDispatchMode):
+    """Count what would wait for a device, while switched on."""
+
+    def __init__(self):
+        super().__init__()
+        self.on, self.found, self.operations = False, Counter(), 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        by_mask = func in INDEXED and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if self.on:
+            self.operations += 1
+            self.found[str(func)] += func in WAITS or by_mask
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_counter_counts():
+    masks = torch.tensor([True, False])
+    with Waits() as waits:
+        masks.any().item()
+        waits.on = True
+        float(masks.sum())
+        torch.zeros(2)[masks] = 1.0
+        assert bool(masks.any())
+        masks.nonzero()
+        torch.where(masks, 1, 0)
+    assert +waits.found == {
+        "aten._local_scalar_dense.default": 2,
+        "aten.index_put_.default": 1,
+        "aten.nonzero.default": 1,
+    }
+
+
+class Log:
+    def log_metrics(self, metrics, step):
+        """Keep nothing."""
+
+    def flush(self):
+        """Send nothing."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in BUNDLES])
+def test_a_step_waits_for_nothing(name, tiny_phantom, tmp_path, monkeypatch):
+    settings = {
+        "network_def::_target_": "medseg.models.segformer_b0",
+        "dataset_dir": str(tiny_phantom),
+        "output_dir": str(tmp_path),
+        **{"device": "cpu", "roi_px": [64, 64], "batch_size": 4},
+        **{"epochs": 1, "epoch_length": 4, "val_interval": 9},
+    }
+    opened = Opened(find_bundle(name).config("train", settings=settings))
+    trainer, evaluator = opened["train::trainer"], opened["validate::evaluator"]
+    monkeypatch.setattr("medseg.stages.watch.EVERY_S", 1e9)
+    history = TrackingHandler(Log(), organs=(), evaluator=evaluator)
+    history.attach(trainer)
+    watch = Watch(history, evaluator, Silent())
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, watch.step)
+    waits, prepare = Waits(), trainer.prepare_batch
+
+    def prepared(*args, **kwargs):
+        batch = prepare(*args, **kwargs)
+        # The batch comes from the host; from here to the end of the step nothing goes back to it.
+        # The first step and the last are shown.
+        waits.on = 1 < trainer.state.iteration < trainer.state.epoch_length
+        return batch
+
+    def stop(_engine):
+        waits.on = False
+
+    trainer.prepare_batch = prepared
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    opened["initialize"]
+    with waits:
+        trainer.run()
+    assert waits.operations > 100
+    assert +waits.found == {}
