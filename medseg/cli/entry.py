@@ -33,6 +33,7 @@ class _Medseg(LazyGroup):
         "predict": Entry("medseg.cli.predict:predict", "Segment scans with a trained model."),
         "evaluate": Entry("medseg.cli.evaluate:evaluate", "Compare predictions with a reference."),
         "bundle": Entry("medseg.cli.bundle:bundle", "List the bundles."),
+        "bench": Entry("medseg.cli.bench:bench", "Measure medseg beside what people use instead."),
         "ui": Entry("medseg.cli.ui:ui", "Browse the runs in MLflow."),
         "doctor": Entry("medseg.cli.doctor:doctor", "Tell versions, devices, memory and disk."),
     }
