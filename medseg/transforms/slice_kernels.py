@@ -49,18 +49,20 @@ def warp_slice(
             field_row(points[axis], taps, y, bent[axis])
         _place(sampling, bent, y, height, corner, part)
         for c in range(len(image)):
-            _blend(pixels[c], corner[0], part, moved_image[c, y])
+            _blend(pixels[c], corner[0], part[0], part[1], moved_image[c, y])
         for k in range(len(masks)):
-            source, target = bits[k].reshape(-1), moved_masks[k, y]
-            for x in range(width):
-                target[x] = source[corner[1, x]]
+            _pick(bits[k], corner[1], moved_masks[k, y])
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _framed(planes: NDArray[Any]) -> NDArray[Any]:
     count, height, width = planes.shape
     framed = np.zeros((count, height + _FRAME, width + _FRAME), planes.dtype)
-    framed[:, 1 : height + 1, 1 : width + 1] = planes
+    for plane in range(count):
+        for y in range(height):
+            source, target = planes[plane, y], framed[plane, y + 1]
+            for x in range(width):
+                target[x + 1] = source[x]
     return framed
 
 
@@ -99,16 +101,25 @@ def _place(
 def _blend(
     plane: NDArray[np.float32],
     corner: NDArray[np.uint32],
-    part: NDArray[np.float32],
+    right: NDArray[np.float32],
+    down: NDArray[np.float32],
     target: NDArray[np.float32],
 ) -> None:
     stride, flat = uint64(plane.shape[1]), plane.reshape(-1)
     for x in range(len(target)):
         above = uint64(corner[x])  # unsigned: a negative index would be asked for and handled
         below = above + stride
-        upper = flat[above] + part[0, x] * (flat[above + uint64(1)] - flat[above])
-        lower = flat[below] + part[0, x] * (flat[below + uint64(1)] - flat[below])
-        target[x] = upper + part[1, x] * (lower - upper)
+        a, b = flat[above], flat[above + uint64(1)]
+        c, d = flat[below], flat[below + uint64(1)]
+        upper, lower = a + right[x] * (b - a), c + right[x] * (d - c)
+        target[x] = upper + down[x] * (lower - upper)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _pick(plane: NDArray[np.uint8], nearest: NDArray[np.uint32], target: NDArray[np.uint8]) -> None:
+    flat = plane.reshape(-1)
+    for x in range(len(target)):
+        target[x] = flat[uint64(nearest[x])]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
