@@ -7,7 +7,7 @@ left out.
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -42,16 +42,20 @@ SUBJECTS: Mapping[str, Subject] = {
         "medseg.bench.networks",
         {"sizes": ("b0",), "batch": 2},
     ),
+    "training": Subject(
+        "whole training loops", "medseg.bench.training", {"steps": 8, "batch_size": 4}
+    ),
     "inference": Subject(
         "a whole scan through the network", "medseg.bench.inference", {"slices": 32, "steps": 30}
     ),
-    "logging": Subject("steps logged in MLflow", "medseg.bench.logging", {"steps": 100}),
+    "tracking": Subject("steps logged in MLflow", "medseg.bench.tracking", {"steps": 100}),
     "startup": Subject("commands that need torch", "medseg.bench.startup", {}),
 }
 
 
-def works(name: str, folder: Path, *, device: str) -> list[Work]:
-    """Return the works of a subject at the size of the short form.
+@contextmanager
+def works(name: str, folder: Path, *, device: str) -> Iterator[list[Work]]:
+    """Give the works of a subject at the size of the short form; their peers run in the block.
 
     Args:
         name: A key of `SUBJECTS`.
@@ -59,21 +63,24 @@ def works(name: str, folder: Path, *, device: str) -> list[Work]:
         device: What computes, for the subjects that leave it open.
     """
     subject = SUBJECTS[name]
-    make = import_module(subject.module).works
-    where = {"device": device} if "device" in signature(make).parameters else {}
-    found: list[Work] = make(folder, **subject.sizes, **where)
-    return found
+    module = import_module(subject.module)
+    open_for = signature(module.works).parameters
+    given: dict[str, Any] = {"device": device} if "device" in open_for else {}
+    with ExitStack() as stack:
+        if "peers" in open_for:
+            given["peers"] = stack.enter_context(module.Peers(hugging_face=False)).by_name
+        yield module.works(folder, **subject.sizes, **given)
 
 
 def measured(name: str, *, device: str, rounds: int) -> Iterator[Comparison | Problem]:
     """Yield what each work of a subject measured, or the problem of one whose results differ."""
-    with tempfile.TemporaryDirectory() as folder:
-        for work in works(name, Path(folder), device=device):
+    with tempfile.TemporaryDirectory() as folder, works(name, Path(folder), device=device) as found:
+        for work in found:
             try:
                 yield compare(work, rounds=rounds)
-            except AssertionError as difference:
-                found = " ".join(str(difference).split()) or "the results differ"
-                yield Problem("E-BENCH", f"{work.name}, against {work.against}", found, "the same")
+            except AssertionError as fault:
+                differ = " ".join(str(fault).split()) or "the results differ"
+                yield Problem("E-BENCH", f"{work.name}, against {work.against}", differ, "the same")
 
 
 @contextmanager

@@ -21,7 +21,8 @@ LONG = {"end_to_end"}
 def test_a_subject_takes_the_sizes_it_is_given(name):
     subject = short.SUBJECTS[name]
     works = import_module(subject.module).works
-    assert signature(works).bind("folder", **subject.sizes)
+    peers = {"peers": {}} if "peers" in signature(works).parameters else {}
+    assert signature(works).bind("folder", **subject.sizes, **peers)
     assert works.__annotations__["return"] in (list[Work], "list[Work]")
 
 
@@ -60,6 +61,39 @@ class Subjects:
             Work("sum", "a slate", 2.0, lambda: sum(numbers), lambda: 6, same),
             Work("product", "a slate", 2.0, lambda: sum(numbers) + 1, lambda: 6, same),
         ]
+
+
+class Opening:
+    """A module whose works need peers."""
+
+    running = False
+
+    class Peers:
+        def __init__(self, *, hugging_face):
+            assert not hugging_face
+
+        def __enter__(self):
+            Opening.running = True
+            self.by_name = {"peer": lambda: 6}
+            return self
+
+        def __exit__(self, *_):
+            Opening.running = False
+
+    @staticmethod
+    def works(_folder, *, peers):
+        def same(*_):
+            return f"running: {Opening.running}"
+
+        return [Work("sum", name, 2.0, lambda: 6, peer, same) for name, peer in peers.items()]
+
+
+def test_peers_run_while_they_are_measured(monkeypatch):
+    monkeypatch.setattr(short, "SUBJECTS", {"adding": short.Subject("adding", "adding", {})})
+    monkeypatch.setattr(short, "import_module", {"adding": Opening}.get)
+    (found,) = short.measured("adding", device="cpu", rounds=1)
+    assert (found.against, found.same) == ("peer", "running: True")
+    assert not Opening.running
 
 
 def test_results_that_differ_are_a_problem_and_the_others_are_measured(monkeypatch):
