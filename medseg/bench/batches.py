@@ -1,7 +1,8 @@
 """Training batches: read, augmented, and ready on the device."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import radians, sqrt
 from pathlib import Path
@@ -34,6 +35,7 @@ def works(
     neighbours: int = 5,
     batch_size: int = 16,
     batches: int = 4,
+    chance: float = 0.25,
     device: str = "cpu",
 ) -> list[Work]:
     """Return the work of making batches of 2.5D slices of 288 x 288 pixels.
@@ -46,8 +48,10 @@ def works(
         neighbours: Channels of a slice.
         batch_size: Slices of a batch.
         batches: How many are made at a time.
+        chance: The share of slices that each of the rarer changes comes to.
         device: Where they are to be.
     """
+    limits = replace(_LIMITS, chance=chance)
     to = torch.device(device)
     scan = write_scan(folder, slices=batch_size * batches)
     dataset = SliceDataset(
@@ -59,7 +63,9 @@ def works(
     )
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()
     own = SliceBatches(dataset, batch_size=batch_size, sampler=[(0, n) for n in order], device=to)
-    workers, stock = _faster_loader(dataset, order, batch_size, to)
+    workers, stock = _faster_loader(
+        {n: _loader(dataset, order, batch_size, limits=limits, workers=n) for n in (0, 2)}, to
+    )
 
     def made(augment: BatchAugment) -> Iterator[Batch]:
         for batch in own:
@@ -80,21 +86,16 @@ def works(
             name=f"{batches} augmented batches of {batch_size} x {neighbours} slices on {to}",
             against=f"MONAI CacheDataset, DataLoader with {workers} workers",
             reach=_REACH.get(to.type, 1.0),
-            ours=lambda: _last(made(_LIMITS), to),
+            ours=lambda: _last(made(limits), to),
             theirs=stock,
             same=same,
         )
     ]
 
 
-def _faster_loader(
-    dataset: SliceDataset, order: Sequence[int], batch_size: int, device: torch.device
-) -> tuple[int, Side]:
-    """Return MONAI's side, with as many workers as are the faster: none, or two."""
-    sides = {
-        workers: partial(_timed, _loader(dataset, order, batch_size, workers=workers), device)
-        for workers in (0, 2)
-    }
+def _faster_loader(loaders: Mapping[int, Any], device: torch.device) -> tuple[int, Side]:
+    """Return which of MONAI's loaders, by their workers, is the fastest, and that side."""
+    sides = {workers: partial(_timed, loader, device) for workers, loader in loaders.items()}
     for side in sides.values():
         side()  # workers start, and what is made only once is made
     best = min(sides, key=lambda workers: sides[workers]().wall_s)
@@ -131,7 +132,7 @@ def _loader(
     order: Sequence[int],
     batch_size: int,
     *,
-    limits: BatchAugment | None = _LIMITS,
+    limits: BatchAugment | None,
     workers: int = 0,
 ) -> Any:  # noqa: ANN401
     """Return MONAI's loader of the same slices; without limits it changes nothing."""

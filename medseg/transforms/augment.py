@@ -19,6 +19,8 @@ from medseg.transforms.shading import shade
 from medseg.transforms.slicewise import changed_slices
 from medseg.transforms.warp import ELASTIC_LIMIT_PX, warped
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class BatchAugment:
@@ -72,7 +74,7 @@ class BatchAugment:
                 f"0 to {limit:g}" if (limit := most.get(field.name)) else "0 or more",
             )
             for field in fields(self)
-            if not 0 <= (value := getattr(self, field.name)) <= most.get(field.name, np.inf)
+            if not 0 <= (value := getattr(self, field.name)) <= most.get(field.name, _LARGEST)
         ]
         if problems:
             raise UsageError(*problems)
@@ -133,7 +135,11 @@ def apply(image: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         image: ``(B, C, H, W)``, floating point.
         masks: ``(B, K, H, W)`` uint8 of 0 and 1, at most 24 channels.
         draws: For the B samples.
+
+    Raises:
+        UsageError: Images, masks and draws are not of the same samples.
     """
+    _require_alike(image, masks, draws)
     if image.device.type == "cpu" and image.dtype == torch.float32:
         return changed_slices(image, masks, draws)
     return changed_batch(image, masks, draws)
@@ -145,3 +151,11 @@ def changed_batch(image: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, T
     if len(image):
         shade(image, draws)
     return image, masks
+
+
+def _require_alike(image: Tensor, masks: Tensor, draws: Draws) -> None:
+    of_image, of_masks = ((len(part), *part.shape[2:]) for part in (image, masks))
+    if not of_image == of_masks == (len(draws.gamma), *of_image[1:]):
+        found = f"images {tuple(image.shape)}, masks {tuple(masks.shape)}, {len(draws.gamma)} seeds"
+        expected = "as many of each, and slices of one size"
+        raise UsageError(Problem("E-SHAPE", "a batch to augment", found, expected))

@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
-from numba import float32, int32, njit, uint32, uint64
+from numba import float32, int32, uint32, uint64
 from numpy.typing import NDArray
 
+from medseg.kernel import fused_kernel, kernel
 from medseg.transforms.draws import ROUNDS, STEP
 
 # Zeros around a slice, so that no pixel has to ask whether it lies inside: a row and column before
@@ -18,7 +19,7 @@ _ROUNDS = tuple((np.uint64(shift), np.uint64(factor)) for shift, factor in ROUND
 Taps = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def warp_slice(
     image: NDArray[np.float32],
     masks: NDArray[np.uint8],
@@ -54,7 +55,7 @@ def warp_slice(
             _pick(bits[k], corner[1], moved_masks[k, y])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _framed(planes: NDArray[Any]) -> NDArray[Any]:
     count, height, width = planes.shape
     framed = np.zeros((count, height + _FRAME, width + _FRAME), planes.dtype)
@@ -66,7 +67,7 @@ def _framed(planes: NDArray[Any]) -> NDArray[Any]:
     return framed
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@fused_kernel
 def _place(
     sampling: NDArray[np.float64],
     bent: NDArray[np.float32],
@@ -97,7 +98,7 @@ def _place(
         corner[1, x] = uint32(near_y * int32(width + _FRAME) + near_x)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@fused_kernel
 def _blend(
     plane: NDArray[np.float32],
     corner: NDArray[np.uint32],
@@ -115,14 +116,14 @@ def _blend(
         target[x] = upper + down[x] * (lower - upper)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _pick(plane: NDArray[np.uint8], nearest: NDArray[np.uint32], target: NDArray[np.uint8]) -> None:
     flat = plane.reshape(-1)
     for x in range(len(target)):
         target[x] = flat[uint64(nearest[x])]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@fused_kernel
 def field_row(points: NDArray[np.float32], taps: Taps, y: int, target: NDArray[np.float32]) -> None:
     """Fill a row of a field with what `spline.enlarged` has there."""
     rows, row_weights, columns, column_weights = taps
@@ -137,7 +138,7 @@ def field_row(points: NDArray[np.float32], taps: Taps, y: int, target: NDArray[n
         target[x] = value
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def field(points: NDArray[np.float32], taps: Taps) -> NDArray[np.float32]:
     """Return a whole field ``(H, W)`` from control points ``(rows, columns)``."""
     whole = np.empty((len(taps[0]), len(taps[2])), np.float32)
@@ -146,7 +147,7 @@ def field(points: NDArray[np.float32], taps: Taps) -> NDArray[np.float32]:
     return whole
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@fused_kernel
 def coarsen_slice(image: NDArray[np.float32], rows: int, columns: int) -> None:
     """Keep so many rows and columns, the nearest ones, and fill linearly between them.
 
@@ -172,7 +173,7 @@ def coarsen_slice(image: NDArray[np.float32], rows: int, columns: int) -> None:
                 target[x] = row[left[x]] + across[x] * (row[right[x]] - row[left[x]])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _kept(pixel: int, count: int, length: int) -> tuple[int, int, np.float32]:
     """Return the kept pixels before and after a pixel, and how far it lies between them."""
     # Centres in halves of a pixel: whole numbers, or devices would round them differently.
@@ -184,7 +185,7 @@ def _kept(pixel: int, count: int, length: int) -> tuple[int, int, np.float32]:
     return first, second, between
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@fused_kernel
 def add_noise_slice(
     pixels: NDArray[np.float32], deviation: np.float32, key: np.uint64, normals: NDArray[np.float32]
 ) -> None:
@@ -208,7 +209,7 @@ def add_noise_slice(
         word >>= uint64(16)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _word(key: np.uint64, index: int) -> np.uint64:
     """Return one of the words that `draws.words` returns."""
     word = key + uint64(index + 1) * uint64(STEP)

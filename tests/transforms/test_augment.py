@@ -155,7 +155,21 @@ def test_changes_of_intensity_follow_one_another():
 
 def test_limits_out_of_range_are_told_together():
     with pytest.raises(UsageError, match=r"elastic_px.*0 to 15") as raised:
-        BatchAugment(elastic_px=16, chance=1.5, noise=-0.1)
+        BatchAugment(elastic_px=16, chance=1.5, noise=-0.1, rotate_deg=float("inf"))
     told = str(raised.value)
     assert "augmentation chance" in told
     assert "augmentation noise: -0.1" in told
+    assert "augmentation rotate_deg: inf" in told
+
+
+@pytest.mark.parametrize(
+    ("masks", "seeds"),
+    [
+        pytest.param(MASKS[..., :-1], SEEDS, id="narrower masks"),
+        pytest.param(MASKS[:5], SEEDS, id="a mask too few"),
+        pytest.param(MASKS, SEEDS[:5], id="a seed too few"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(masks, seeds):
+    with pytest.raises(UsageError, match="as many of each"):
+        ALWAYS(IMAGE, masks, seeds)
