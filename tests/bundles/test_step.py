@@ -13,7 +13,8 @@ from medseg.engine.history import TrackingHandler
 from medseg.stages.display import Silent
 from medseg.stages.watch import Watch
 
-BUNDLES = sorted(path.parents[1].name for path in Path("bundles").glob("*/configs/train.json"))
+ROOT = Path(__file__).parents[2] / "bundles"
+BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("*/configs/train.json"))
 aten = torch.ops.aten
 
 # What a CUDA device must finish before the host goes on: the result, or its size, is a number.
