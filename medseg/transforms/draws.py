@@ -65,7 +65,8 @@ class Draws(NamedTuple):
     def moves(self) -> Bools:
         """Whether pixels come to lie between pixels, so that they must be interpolated."""
         moving = (self.rotation_deg, self.shift_x, self.shift_y, self.elastic_px, self.scale - 1)
-        return np.any(np.stack(moving) != 0, axis=0)
+        found: Bools = np.any(np.stack(moving) != 0, axis=0)
+        return found
 
 
 def still(count: int) -> Draws:
@@ -94,7 +95,7 @@ def words(keys: Words, count: int) -> Words:
 
 def uniforms(keys: Words, count: int) -> Reals:
     """Return `count` numbers in [0, 1) for each key, ``(*keys.shape, count)``."""
-    return (words(keys, count) >> np.uint64(11)) * 2.0**-53
+    return (words(keys, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def spread(keys: Words, limits: Reals, shape: tuple[int, ...]) -> NDArray[np.float32]:

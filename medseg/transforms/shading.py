@@ -135,4 +135,5 @@ def normals(device: torch.device) -> Tensor:
     """
     share = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
     values = torch.special.ndtri(share)
-    return (values / values.std(correction=0)).float().to(device)
+    table: Tensor = (values / values.std(correction=0)).float()
+    return table.to(device)

@@ -212,7 +212,7 @@ def add_noise_slice(
 @kernel
 def _word(key: np.uint64, index: int) -> np.uint64:
     """Return one of the words that `draws.words` returns."""
-    word = key + uint64(index + 1) * uint64(STEP)
+    word: np.uint64 = key + uint64(index + 1) * uint64(STEP)
     for shift, factor in _ROUNDS:
         word = (word ^ (word >> shift)) * factor
     return word

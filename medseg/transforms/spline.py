@@ -5,7 +5,8 @@ jumps (Lee, Wolberg & Shin 1997, IEEE TVCG 3(3)). The second control point lies 
 edge: one more lies before it, and two beyond the last.
 """
 
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import lru_cache, reduce
 from math import ceil
 
 import numpy as np
@@ -60,8 +61,12 @@ def enlarged(points: Tensor, size: tuple[int, int], spacing: tuple[float, float]
         for length, step in zip(size, spacing, strict=True)
     )
     # Sums of four in a fixed order, not a matrix product: the same in every batch.
-    wide = sum(points[..., column + tap] * column_weights[tap] for tap in range(4))
-    return sum(wide[..., row + tap, :] * row_weights[tap, :, None] for tap in range(4))
+    wide = _summed(points[..., column + tap] * column_weights[tap] for tap in range(4))
+    return _summed(wide[..., row + tap, :] * row_weights[tap, :, None] for tap in range(4))
+
+
+def _summed(parts: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, parts)
 
 
 @lru_cache(maxsize=32)
