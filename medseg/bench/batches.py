@@ -1,7 +1,7 @@
 """Training batches: read, augmented, and ready on the device."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import radians, sqrt
@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from medseg.bench.measure import Side, Timed, Work, timed
+from medseg.bench.measure import Timed, Work, timed
 from medseg.bench.scans import ORGANS, write_scan
 from medseg.data import SliceBatches, SliceDataset, item_of
 from medseg.transforms import BatchAugment, preprocessing
@@ -21,6 +21,8 @@ from medseg.transforms.warp import ELASTIC_SPACING_PX
 
 _SIDE_PX = 288
 _REACH = {"cpu": 10.0, "cuda": 50.0}
+# None, as DataLoader comes, and as many as pay on two cores.
+WORKERS = (0, 2)
 _LIMITS = BatchAugment(elastic_px=8, gamma=0.3, bias=0.3, low_resolution=0.5, noise=0.1)
 _OFF = BatchAugment(rotate_deg=0, translate=0, scale=0, flip=False, brightness=0, contrast=0)
 
@@ -38,7 +40,7 @@ def works(
     chance: float = 0.25,
     device: str = "cpu",
 ) -> list[Work]:
-    """Return the work of making batches of 2.5D slices of 288 x 288 pixels.
+    """Return the works of making batches of 2.5D slices of 288 x 288 pixels, by MONAI's workers.
 
     What is random cannot be equal. With chance left out, both sides make equal batches; with it,
     batches of equal shapes.
@@ -63,9 +65,7 @@ def works(
     )
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()
     own = SliceBatches(dataset, batch_size=batch_size, sampler=[(0, n) for n in order], device=to)
-    workers, stock = _faster_loader(
-        {n: _loader(dataset, order, batch_size, limits=limits, workers=n) for n in (0, 2)}, to
-    )
+    stock = {n: _loader(dataset, order, batch_size, limits=limits, workers=n) for n in WORKERS}
 
     def made(augment: BatchAugment) -> Iterator[Batch]:
         for batch in own:
@@ -84,22 +84,14 @@ def works(
     return [
         Work(
             name=f"{batches} augmented batches of {batch_size} x {neighbours} slices on {to}",
-            against=f"MONAI CacheDataset, DataLoader with {workers} workers",
+            against=f"MONAI CacheDataset, DataLoader, {workers} workers",
             reach=_REACH.get(to.type, 1.0),
             ours=lambda: _last(made(limits), to),
-            theirs=stock,
+            theirs=partial(_timed, loader, to),
             same=same,
         )
+        for workers, loader in stock.items()
     ]
-
-
-def _faster_loader(loaders: Mapping[int, Any], device: torch.device) -> tuple[int, Side]:
-    """Return which of MONAI's loaders, by their workers, is the fastest, and that side."""
-    sides = {workers: partial(_timed, loader, device) for workers, loader in loaders.items()}
-    for side in sides.values():
-        side()  # workers start, and what is made only once is made
-    best = min(sides, key=lambda workers: sides[workers]().wall_s)
-    return best, sides[best]
 
 
 def _timed(loader: Any, device: torch.device) -> Timed:  # noqa: ANN401

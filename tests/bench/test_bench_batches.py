@@ -8,7 +8,7 @@ from medseg.bench.batches import works
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """Two batches of four slices with three channels."""
-    (work,) = works(tmp_path_factory.mktemp("batches"), neighbours=3, batch_size=4, batches=2)
+    work, _ = works(tmp_path_factory.mktemp("batches"), neighbours=3, batch_size=4, batches=2)
     return work
 
 
