@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from medseg.data.entry import unpacked
+from medseg.data.packing import parted
 from medseg.data.resident import ResidentVoxels, free_bytes
 from medseg.data.samples import Samples
 from medseg.data.slices import SliceDataset
+from medseg.data.widening import widened
 from medseg.errors import Problem, UsageError
 
 # The network, its gradients and its activations need room, too.
@@ -91,14 +93,16 @@ class SliceBatches:
         if self._voxels is not None:
             for pairs in wanted:
                 samples = self.dataset.samples(pairs)
-                yield self._batch(samples, *self._voxels.gather(samples))
+                yield self._batch(samples, *self._ready(*self._voxels.gather(samples)))
             return
         read = partial(self._read, self._aside)
         with closing(in_advance(read, wanted, ahead=self.ahead)) as reads:
             for samples, tensors, arrived in reads:
-                if arrived is not None:
+                if arrived is None:
+                    yield self._batch(samples, *tensors)
+                else:
                     _hand_over(tensors, arrived)
-                yield self._batch(samples, *tensors)
+                    yield self._batch(samples, *self._ready(*tensors))
 
     @cached_property
     def _voxels(self) -> ResidentVoxels | None:
@@ -127,19 +131,29 @@ class SliceBatches:
 
     def _read(
         self, aside: torch.cuda.Stream | None, pairs: Pairs
-    ) -> tuple[Samples, tuple[Tensor, ...], torch.cuda.Event | None]:
+    ) -> tuple[Samples, tuple[Tensor, Tensor], torch.cuda.Event | None]:
         """Read a batch and send it to the device, without waiting until it has arrived."""
         samples = self.dataset.samples(pairs)
+        if aside is None:
+            return samples, self._ready(*self.dataset.read(samples)), None
         with torch.cuda.stream(aside):
             # Pinned memory that is let go is not given out again before its copy has arrived.
-            read = self.dataset.read(samples, pinned=aside is not None)
-            sent = tuple(part.to(self.device, non_blocking=aside is not None) for part in read)
-            return samples, sent, None if aside is None else aside.record_event()
+            read = self.dataset.read(samples, pinned=True)
+            image, bits = (part.to(self.device, non_blocking=True) for part in read)
+            return samples, (image, bits), aside.record_event()
 
-    def _batch(self, samples: Samples, image: Tensor, bits: Tensor) -> dict[str, Any]:
+    def _ready(self, image: Tensor, bits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the image as float32 and the masks a channel each, on the device."""
+        channels = self.dataset.channels
+        if image.device.type != "cpu":
+            return image.float(), unpacked(bits, channels, dim=1)
+        wide, masks = widened(image.numpy()), parted(bits.numpy(), channels)
+        return torch.from_numpy(wide).to(self.device), torch.from_numpy(masks).to(self.device)
+
+    def _batch(self, samples: Samples, image: Tensor, label: Tensor) -> dict[str, Any]:
         return {
-            "image": image.float(),
-            "label": unpacked(bits, self.dataset.channels, dim=1),
+            "image": image,
+            "label": label,
             "draw": torch.from_numpy(samples.draw),
             "scan_id": [self.dataset.scans[which].scan_id for which in samples.scan],
             "slice": torch.from_numpy(samples.k.copy()),
