@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from medseg.lazy import loader
 
-# Loaded here, for it shares its name with its module; it needs torch alone.
+# Loaded here, for it shares its name with its module; it needs neither MONAI nor seconds.
 from medseg.transforms.regrid import regrid
 
 if TYPE_CHECKING:
