@@ -54,7 +54,7 @@ def test_scans_are_labelled_and_one_is_coarser(compared, folder):
 
 def test_label_maps_are_not_trivial(compared):
     _, ours, _ = compared
-    label_map, _ = read_label_map(ours.output.label_maps / "case1_day0.nii.gz")
+    label_map, _ = read_label_map(ours.output.label_maps / "case1002_day0.nii.gz")
     assert len(np.unique(label_map)) > 1
 
 
@@ -70,7 +70,7 @@ def test_rows_of_both_sides_name_the_same_slices(compared):
 def test_another_label_map_is_noticed(compared, tmp_path):
     (_, work), ours, theirs = compared
     changed = copied(ours.output, tmp_path)
-    file = changed.label_maps / "case1_day0.nii.gz"
+    file = changed.label_maps / "case1002_day0.nii.gz"
     label_map, grid = read_label_map(file)
     write_label_map(file, (label_map + 1) % 4, grid, labels=LABELS)
     with pytest.raises(AssertionError, match=r"only .*% of the voxels agree"):
@@ -80,8 +80,8 @@ def test_another_label_map_is_noticed(compared, tmp_path):
 def test_a_missing_label_map_is_noticed(compared, tmp_path):
     (_, work), ours, theirs = compared
     changed = copied(theirs.output, tmp_path)
-    (changed.label_maps / "case1_day0.nii.gz").unlink()
-    with pytest.raises(AssertionError, match="case1_day0"):
+    (changed.label_maps / "case1002_day0.nii.gz").unlink()
+    with pytest.raises(AssertionError, match="case1002_day0"):
         work.same(ours.output, changed)
 
 
@@ -90,7 +90,7 @@ def test_a_missing_label_map_is_noticed(compared, tmp_path):
     [
         pytest.param("submission.csv", "stomach,", "stomach,1 1 ", "rows of .* differ", id="rows"),
         pytest.param(
-            "val_mean_dice_raw.csv", "case1_day0,", "case1_day0,2", "Dice .* apart", id="Dice"
+            "val_mean_dice_raw.csv", "case1002_day0,", "case1002_day0,2", "Dice .* apart", id="Dice"
         ),
     ],
 )
