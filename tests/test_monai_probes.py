@@ -97,17 +97,20 @@ print(json.dumps([own, missing]))
 """
 
 
-def python(code, *words):
-    """Run `code` in a process of its own and return its last line."""
-    command = [sys.executable, "-W", "ignore", "-c", code, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def python(code, folder):
+    """Run `code` in a process of its own, in and with `folder`, and return its last line.
+
+    MLflow leaves a store in the working directory.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", code, str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
 
 def test_monai_loads_the_same_files_of_its_own_and_uses_the_packages_as_ever(tmp_path):
-    own, missing = json.loads(python(USED, str(tmp_path)))
-    assert own == json.loads(python(LISTED))
+    own, missing = json.loads(python(USED, tmp_path))
+    assert own == json.loads(python(LISTED, tmp_path))
     # transformers 5 has no such function; MONAI asks for it and ignores whether it is there.
     assert set(missing) <= {"load_tf_weights_in_bert"}
 
