@@ -21,7 +21,7 @@ LAYERS = (
     ("io",),
     ("scan",),
     ("geometry", "labels", "resources", "machine"),
-    ("errors", "kernel", "lazy", "monai_probes"),
+    ("errors", "kernel", "lazy", "monai_probes", "splitmix"),
 )
 RANK = {part: len(LAYERS) - row for row, parts in enumerate(LAYERS) for part in parts}
 # The package itself gathers the foundations, and gives its version to everyone. It also says how

@@ -9,10 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# The increment and the mixer of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom
-# number generators", OOPSLA 2014.
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_MIXER = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
+from medseg.splitmix import STEP, mixed
+
 # Windows take a stream of their own: the augmentation starts from the seed itself.
 _WINDOW = np.uint64(0x2545F4914F6CDD1D)
 
@@ -44,10 +42,9 @@ class Samples(NamedTuple):
 
 def seeds(seed: int, epochs: Numbers, numbers: Numbers) -> Numbers:
     """Return a seed for each (epoch, number), ``(B,)``, below 2 ** 63 to fit a LongTensor."""
-    # Arrays throughout: they wrap around in silence, where scalars would warn.
-    state = _mixed(np.array([seed % (1 << 64)], np.uint64))
+    state = mixed(np.array([seed % (1 << 64)], np.uint64))
     for part in (epochs, numbers):
-        state = _mixed(state + (part + 1).astype(np.uint64) * _STEP)
+        state = mixed(state + (part + 1).astype(np.uint64) * np.uint64(STEP))
     return (state >> np.uint64(1)).view(np.int64)
 
 
@@ -59,17 +56,10 @@ def corners(draws: Numbers, room: Numbers) -> tuple[Numbers, Numbers]:
         room: How many rows and how many columns a window may begin at, ``(B, 2)``, each below
             2 ** 31; where it is 1 the window begins at 0.
     """
-    bits = _mixed(draws.astype(np.uint64) ^ _WINDOW)
+    bits = mixed(draws.astype(np.uint64) ^ _WINDOW)
     half = np.uint64(32)
     # The upper half of a 32-bit fraction times the room: Lemire, "Fast random integer generation
     # in an interval", ACM TOMACS 29, 2019.
     fractions = np.stack([bits >> half, bits & np.uint64(0xFFFFFFFF)], axis=1)
     top, left = ((fractions * room.astype(np.uint64)) >> half).astype(np.int64).T
     return top, left
-
-
-def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return each number with its bits mixed; no two give the same."""
-    for shift, factor in _MIXER:
-        state = (state ^ (state >> np.uint64(shift))) * factor
-    return state ^ (state >> np.uint64(31))

@@ -10,13 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.splitmix import STEP, mixed
+
 Words = NDArray[np.uint64]
 Reals = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-STEP = 0x9E3779B97F4A7C15
-# How far to shift, and what to multiply with then.
-ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 
 
 class Draws(NamedTuple):
@@ -81,16 +79,8 @@ def still(count: int) -> Draws:
 
 
 def words(keys: Words, count: int) -> Words:
-    """Return `count` words of 64 random bits for each key, ``(*keys.shape, count)``.
-
-    References:
-        Steele, Lea & Flood (2014), Fast splittable pseudorandom number generators, OOPSLA; the
-        constants are those of Vigna's splitmix64.
-    """
-    mixed = keys[..., None] + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(STEP)
-    for shift, factor in ROUNDS:
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed
+    """Return `count` words of 64 random bits for each key, ``(*keys.shape, count)``."""
+    return mixed(keys[..., None] + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(STEP))
 
 
 def uniforms(keys: Words, count: int) -> Reals:

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medseg.transforms.draws import ROUNDS, STEP, Draws, spread
+from medseg.splitmix import ROUNDS, STEP
+from medseg.transforms.draws import Draws, spread
 from medseg.transforms.sending import sent
 from medseg.transforms.spline import enlarged
 

@@ -7,7 +7,7 @@ from numba import float32, int32, uint32, uint64
 from numpy.typing import NDArray
 
 from medseg.kernel import fused_kernel, kernel
-from medseg.transforms.draws import ROUNDS, STEP
+from medseg.splitmix import ROUNDS, STEP
 
 # Zeros around a slice, so that no pixel has to ask whether it lies inside: a row and column before
 # the first, and two behind the last for a position beyond the slice and its neighbour.
