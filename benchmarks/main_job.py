@@ -34,7 +34,7 @@ def main(*, write: bool) -> None:
         again_s = timed(folder, "--stage", "prepare")
     result = {
         "main_job_s": round(whole_s, 1),
-        "dice": {organ["organ"]: round(organ["dice_penalised"], 3) for organ in organs},
+        "dice": {organ["organ"]: round(organ["penalised"]["dice"], 3) for organ in organs},
         "held_out_scans": organs[0]["n"],
         "second_prepare_with_imports_s": round(again_s, 1),
         "load": round(psutil.getloadavg()[0], 1),

@@ -32,11 +32,6 @@ class PlacedMasks(NamedTuple):
     masks: list[Mask]
     grid: Grid
 
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of a voxel."""
-        return abs(float(np.linalg.det(self.grid.affine_ras_mm[:3, :3]))) / 1000
-
     def onto(self, grid: Grid, *, subject: str) -> "PlacedMasks":
         """Return the masks with axes flipped and permuted so that they lie on `grid`.
 

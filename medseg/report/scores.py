@@ -6,20 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medseg.errors import DataError, Problem
 from medseg.io.atomic import replacing
-from medseg.metrics.overlap import OrganScore, OrganSummary, Summary
+from medseg.metrics.scores import OrganScore
+from medseg.metrics.summary import OrganSummary, Summary
 from medseg.scan import case_id_of
 
-COLUMNS = (
-    "scan_id",
-    "case_id",
-    "organ",
-    "status",
-    "dice",
-    "iou",
-    "volume_pred_ml",
-    "volume_ref_ml",
-)
+COLUMNS = ("scan_id", "case_id", *OrganScore._fields[1:])
+_NUMBERS = OrganScore._fields[3:]
 
 _LEGEND = """\
 found: mean over the n scans where the organ is there and was predicted.
@@ -34,10 +28,31 @@ def write_csv(path: Path, scores: Sequence[OrganScore]) -> None:
     rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     rows.writeheader()
     for score in scores:
-        numbers = {name: f"{getattr(score, name):.6g}" for name in COLUMNS[4:]}
+        numbers = {name: f"{getattr(score, name):.6g}" for name in _NUMBERS}
         rows.writerow({**score._asdict(), "case_id": case_id_of(score.scan_id), **numbers})
     with replacing(path) as stream:
         stream.write(text.getvalue().encode())
+
+
+def read_csv(path: Path) -> list[OrganScore]:
+    """Return the scores that `write_csv` wrote.
+
+    Raises:
+        DataError: A column is missing, or a number is none (E-CSV).
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return [_score(row) for row in rows]
+    except (KeyError, ValueError) as fault:
+        expected = f"columns {', '.join(COLUMNS)}"
+        fix = "write it with 'medseg evaluate --csv'"
+        raise DataError(Problem("E-CSV", str(path), f"no scores: {fault}", expected, fix)) from None
+
+
+def _score(row: Mapping[str, str]) -> OrganScore:
+    names = {name: row[name] for name in ("scan_id", "organ", "status")}
+    return OrganScore(**names, **{name: float(row[name]) for name in _NUMBERS})  # type: ignore[arg-type]
 
 
 def summary_text(summary: Summary) -> str:
@@ -52,7 +67,7 @@ def summary_text(summary: Summary) -> str:
 
 
 def as_plain(scores: Sequence[OrganScore], summary: Summary) -> dict[str, object]:
-    """Return scores and summary for JSON; a number that does not exist is None."""
+    """Return scores and summary for JSON: NaN becomes None, and infinity the text ``inf``."""
     return {
         "n_scans": summary.n_scans,
         "organs": [_plain(organ._asdict()) for organ in summary.organs],
@@ -64,8 +79,8 @@ def _line(organ: OrganSummary) -> str:
     found, counted = organ.n_ok, organ.n_penalised
     return (
         f"{organ.organ:<14}{organ.n_ok:>6}{organ.n_missed:>8}{organ.n_false_positive:>8}"
-        f"{organ.n_both_empty:>9}{_mean(organ.dice_found, found):>17}"
-        f"{_mean(organ.dice_penalised, counted):>17}{_mean(organ.iou_penalised, counted):>17}"
+        f"{organ.n_both_empty:>9}{_mean(organ.found['dice'], found):>17}"
+        f"{_mean(organ.penalised['dice'], counted):>17}{_mean(organ.penalised['iou'], counted):>17}"
         f"{_number(organ.sensitivity):>8}{_number(organ.specificity):>8}"
     )
 
@@ -79,4 +94,12 @@ def _number(value: float) -> str:
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+    return {key: _plain_value(value) for key, value in row.items()}
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from medseg.data.label_files import find_label_files, find_references, read_reference, unmatched
 from medseg.data.manifest import Manifest
 from medseg.errors import DataError, Problem
-from medseg.metrics.overlap import OrganScore, Summary, score_scan, summarise
+from medseg.metrics.scores import OrganScore, score_scan
+from medseg.metrics.summary import Summary, summarise
 
 
 class Evaluation(NamedTuple):
@@ -55,9 +56,9 @@ def evaluate(
                 with _noting(problems):
                     pred = predicted[scan_id].read(labels).onto(truth.grid, subject=scan_id)
                     compared += 1
-            masks, voxel_ml = pred.masks if pred else None, truth.voxel_ml
+            masks = pred.masks if pred else None
             scores += score_scan(
-                masks, truth.masks, organs=labels.names, scan_id=scan_id, voxel_ml=voxel_ml
+                masks, truth.masks, organs=labels.names, scan_id=scan_id, grid=truth.grid
             )
         if progress is not None:
             progress(done, len(chosen))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medseg.data import read_manifest
 from medseg.engine.tracking import Tracker
-from medseg.metrics.overlap import Summary
+from medseg.metrics.summary import Summary
 from medseg.report.pictures import draw_scan
 from medseg.report.scores import as_plain, summary_text, write_csv
 from medseg.runs import Run
@@ -52,15 +52,12 @@ def _median_scan(done: Evaluation) -> str:
 
 
 def _numbers(summary: Summary) -> dict[str, float]:
-    """Return the metrics of the summary by name; those that do not exist are left out."""
+    """Return the means of the summary by name; those that do not exist are left out."""
     found = {
-        f"test/{kind}/{organ.organ}": float(value)
+        f"test/{metric}{kind}/{organ.organ}": mean
         for organ in summary.organs
-        for kind, value in (
-            ("dice", organ.dice_penalised),
-            ("dice_found", organ.dice_found),
-            ("iou", organ.iou_penalised),
-            ("n", organ.n_penalised),
-        )
+        for kind, means in (("", organ.penalised), ("_found", organ.found))
+        for metric, mean in means.items()
     }
-    return {name: value for name, value in found.items() if not math.isnan(value)}
+    counts = {f"test/n/{organ.organ}": float(organ.n_penalised) for organ in summary.organs}
+    return {name: value for name, value in found.items() if not math.isnan(value)} | counts

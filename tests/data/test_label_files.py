@@ -187,11 +187,6 @@ def test_a_shift_below_a_micrometre_is_none():
     assert np.array_equal(masks.onto(GRID, subject="a").masks[0], box(0, 0, 0))
 
 
-def test_the_volume_of_a_voxel_does_not_depend_on_handedness():
-    assert PlacedMasks([], GRID).voxel_ml == pytest.approx(1.5 * 1.25 * 3 / 1000)
-    assert PlacedMasks([], GRID.reoriented(("R", "P", "I"))).voxel_ml == pytest.approx(0.005625)
-
-
 # --- References -------------------------------------------------------------------------------
 
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from medseg.errors import GeometryError
-from medseg.metrics.overlap import (
-    OrganScore,
-    OverlapCounts,
-    count_overlap,
-    score_scan,
-    summarise,
-)
+from medseg.geometry import lpi_grid
+from medseg.metrics.overlap import OverlapCounts, count_overlap
+from medseg.metrics.scores import OrganScore, score_scan
+from medseg.metrics.summary import summarise
 
 SHAPE = (3, 4, 5)
+GRID = lpi_grid(SHAPE, (1.5, 1.5, 3.0))
+DRAWN = lpi_grid((3, 6, 1), (1.5, 1.5, 3.0))
+NAN = float("nan")
 MASK = arrays(bool, SHAPE)
 
 #   pred      ref       pred 6, ref 8, both 2
@@ -98,7 +98,7 @@ def scored(pairs):
         score
         for n, (pred, ref) in enumerate(pairs)
         for score in score_scan(
-            pred[None], ref[None], organs=["gut"], scan_id=f"scan{n}", voxel_ml=1.0
+            pred[None], ref[None], organs=["gut"], scan_id=f"scan{n}", grid=GRID
         )
     ]
 
@@ -119,8 +119,8 @@ def test_a_lost_detection_never_improves_a_score(pairs, data):
     after = summarise(scored(pairs)).organs[0]
     assert after.n == before.n
     assert after.n_penalised == before.n_penalised
-    assert not_better(after.dice_penalised, before.dice_penalised)
-    assert not_better(after.iou_penalised, before.iou_penalised)
+    assert not_better(after.penalised["dice"], before.penalised["dice"])
+    assert not_better(after.penalised["iou"], before.penalised["iou"])
     assert after.sensitivity < before.sensitivity
     assert after.n_ok == before.n_ok - 1  # so that the found mean says that it is over fewer
 
@@ -131,14 +131,14 @@ def test_a_scan_left_out_never_improves_a_score(pairs, data):
     left_out = data.draw(st.integers(0, len(pairs) - 1))
     kept = [score for score in scored(pairs) if score.scan_id != f"scan{left_out}"]
     missing = score_scan(
-        None, pairs[left_out][1][None], organs=["gut"], scan_id=f"scan{left_out}", voxel_ml=1.0
+        None, pairs[left_out][1][None], organs=["gut"], scan_id=f"scan{left_out}", grid=GRID
     )
     after = summarise([*kept, *missing]).organs[0]
     assert after.n == before.n
     for name in ("sensitivity", "specificity"):
         assert not_better(getattr(after, name), getattr(before, name))
-    if not math.isnan(before.dice_penalised):
-        assert not_better(after.dice_penalised, before.dice_penalised)
+    if not math.isnan(before.penalised["dice"]):
+        assert not_better(after.penalised["dice"], before.penalised["dice"])
 
 
 @given(MASK, MASK)
@@ -182,7 +182,7 @@ def test_a_scan_is_scored_organ_by_organ_in_millilitres():
         [REF, REF, empty, empty],
         organs=["a", "b", "c", "d"],
         scan_id="case1_day0",
-        voxel_ml=1.5 * 1.5 * 3.0 / 1000,
+        grid=DRAWN,
     )
     ml = 0.00675
     nan = math.nan
@@ -194,16 +194,32 @@ def test_a_scan_is_scored_organ_by_organ_in_millilitres():
     ]
     for score, row in zip(scores, expected, strict=True):
         assert score[:3] == row[:3]
-        assert score[3:] == pytest.approx(row[3:], nan_ok=True)
+        measured = score.dice, score.iou, score.volume_pred_ml, score.volume_ref_ml
+        assert measured == pytest.approx(row[3:], nan_ok=True)
+
+
+def test_volumes_do_not_depend_on_handedness():
+    grids = (DRAWN, DRAWN.reoriented(("R", "P", "I")))
+    volumes = [
+        score_scan([PRED], [REF], organs=["a"], scan_id="s", grid=grid)[0].volume_ref_ml
+        for grid in grids
+    ]
+    assert volumes == pytest.approx([8 * 0.00675] * 2)
 
 
 def test_organs_that_do_not_fit_the_masks_are_refused():
     with pytest.raises(ValueError, match="zip"):
-        score_scan([PRED], [REF], organs=["a", "b"], scan_id="s", voxel_ml=1.0)
+        score_scan([PRED], [REF], organs=["a", "b"], scan_id="s", grid=DRAWN)
 
 
 def row(status, dice=0.0, *, ref_ml=1.0, organ="gut", scan_id="s"):
-    return OrganScore(scan_id, organ, status, dice, dice, 1.0, ref_ml)
+    shares = dict.fromkeys(("dice", "iou", "precision", "recall", "nsd"), dice)
+    distances = ("hd_mm", "hd95_mm", "assd_mm", "centroid_shift_mm")
+    volumes = {"volume_error_ml": 1.0 - ref_ml, "volume_pred_ml": 1.0, "volume_ref_ml": ref_ml}
+    shares |= dict.fromkeys(distances, 2.0 if status == "ok" else math.inf)
+    return OrganScore(
+        scan_id, organ, status, **shares, **volumes, tolerance_mm=3.0, diagonal_mm=10.0
+    )
 
 
 def test_a_summary_says_over_how_many_each_mean_is():
@@ -218,16 +234,16 @@ def test_a_summary_says_over_how_many_each_mean_is():
     organ = summary.organs[0]
     assert summary.n_scans == organ.n == 5
     assert (organ.n_ok, organ.n_missed, organ.n_false_positive, organ.n_both_empty) == (2, 1, 1, 1)
-    assert organ.dice_found == pytest.approx(0.8)  # over 2
+    assert organ.found["dice"] == pytest.approx(0.8)  # over 2
     assert organ.n_penalised == 4
-    assert organ.dice_penalised == pytest.approx(0.4)  # 1.6 over 4
+    assert organ.penalised["dice"] == pytest.approx(0.4)  # 1.6 over 4
     assert organ.sensitivity == pytest.approx(2 / 3)
     assert organ.specificity == pytest.approx(1 / 2)
 
 
 def test_a_summary_keeps_the_order_of_organs_and_never_mixes_them():
     rows = [row("ok", 0.5, organ="z"), row("ok", 0.25, organ="a"), row("missed", organ="z")]
-    assert [(o.organ, o.dice_penalised) for o in summarise(rows).organs] == [
+    assert [(o.organ, o.penalised["dice"]) for o in summarise(rows).organs] == [
         ("z", 0.25),
         ("a", 0.25),
     ]
@@ -235,19 +251,17 @@ def test_a_summary_keeps_the_order_of_organs_and_never_mixes_them():
 
 def test_means_over_nothing_are_nan_not_zero_or_one():
     organ = summarise([row("both_empty", math.nan, ref_ml=0.0)]).organs[0]
-    assert math.isnan(organ.dice_found)
-    assert math.isnan(organ.dice_penalised)
+    assert math.isnan(organ.found["dice"])
+    assert math.isnan(organ.penalised["dice"])
     assert math.isnan(organ.sensitivity)
     assert organ.specificity == 1.0
     assert summarise([]) == (0, ())
 
 
 def test_a_scan_without_prediction_is_missed_for_every_organ():
-    scores = score_scan(
-        None, [REF, np.zeros_like(REF)], organs=["a", "b"], scan_id="s", voxel_ml=2.0
-    )
+    scores = score_scan(None, [REF, np.zeros_like(REF)], organs=["a", "b"], scan_id="s", grid=DRAWN)
     assert [(s.status, s.dice, s.volume_ref_ml) for s in scores] == [
-        ("missed", 0.0, 16.0),
+        ("missed", 0.0, pytest.approx(8 * 0.00675)),
         ("missed", 0.0, 0.0),
     ]
     assert all(math.isnan(score.volume_pred_ml) for score in scores)

@@ -4,14 +4,21 @@ import csv
 import json
 import math
 
-from medseg.metrics.overlap import OrganScore, summarise
-from medseg.report.scores import as_plain, summary_text, write_csv
+import pytest
 
-NAN = math.nan
+from medseg.errors import DataError
+from medseg.metrics.scores import OrganScore
+from medseg.metrics.summary import summarise
+from medseg.report.scores import as_plain, read_csv, summary_text, write_csv
+
+NAN, INF = math.nan, math.inf
+SIZES = (3.0, 600.0)
+OK = (0.8, 2 / 3, 0.75, 0.9, 0.95, 9.0, 4.5, 1.25, 2.0, -9.75, 120.5, 130.25)
+MISSED = (0.0,) * 5 + (INF,) * 4 + (-99.0, NAN, 99.0)
 SCORES = [
-    OrganScore("case1_day0", "stomach", "ok", 0.8, 2 / 3, 120.5, 130.25),
-    OrganScore("case1_day2", "stomach", "missed", 0.0, 0.0, NAN, 99.0),
-    OrganScore("case2_day0", "stomach", "both_empty", NAN, NAN, 0.0, 0.0),
+    OrganScore("case1_day0", "stomach", "ok", *OK, *SIZES),
+    OrganScore("case1_day2", "stomach", "missed", *MISSED, *SIZES),
+    OrganScore("case2_day0", "stomach", "both_empty", *(NAN,) * 9, 0.0, 0.0, 0.0, *SIZES),
 ]
 
 
@@ -39,11 +46,35 @@ def test_the_csv_holds_a_row_an_organ_and_scan(tmp_path):
         "status": "ok",
         "dice": "0.8",
         "iou": "0.666667",
+        "precision": "0.75",
+        "recall": "0.9",
+        "nsd": "0.95",
+        "hd_mm": "9",
+        "hd95_mm": "4.5",
+        "assd_mm": "1.25",
+        "centroid_shift_mm": "2",
+        "volume_error_ml": "-9.75",
         "volume_pred_ml": "120.5",
         "volume_ref_ml": "130.25",
+        "tolerance_mm": "3",
+        "diagonal_mm": "600",
     }
     assert [row["status"] for row in rows] == ["ok", "missed", "both_empty"]
     assert rows[1]["volume_pred_ml"] == rows[2]["dice"] == "nan"
+    assert rows[1]["hd95_mm"] == "inf"
+
+
+def test_scores_read_back_are_those_written(tmp_path):
+    write_csv(tmp_path / "scores.csv", SCORES)
+    for before, after in zip(SCORES, read_csv(tmp_path / "scores.csv"), strict=True):
+        assert after[:3] == before[:3]
+        assert after[3:] == pytest.approx(before[3:], nan_ok=True, rel=1e-5)
+
+
+def test_a_file_that_holds_no_scores_is_refused(tmp_path):
+    (tmp_path / "scores.csv").write_text("id,class\n1,stomach\n")
+    with pytest.raises(DataError, match=r"E-CSV.*scan_id.*medseg evaluate --csv"):
+        read_csv(tmp_path / "scores.csv")
 
 
 def test_json_knows_no_nan():
@@ -51,4 +82,6 @@ def test_json_knows_no_nan():
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["n_scans"] == 3
     assert plain["scores"][2]["dice"] is None
+    assert plain["scores"][1]["hd95_mm"] == "inf"
+    assert plain["organs"][0]["penalised"]["hd95_mm"] == pytest.approx((4.5 + 600) / 2)
     assert plain["organs"][0]["n_missed"] == 1

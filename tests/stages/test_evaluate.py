@@ -71,7 +71,7 @@ def test_an_organ_in_neither_is_counted_and_in_no_mean(folders):
         write_masks(folder, "a", stomach=box(0, 2))
     organ = next(o for o in evaluate(pred, ref, MANIFEST).summary.organs if o.organ != "stomach")
     assert (organ.n, organ.n_both_empty, organ.n_penalised) == (1, 1, 0)
-    assert math.isnan(organ.dice_penalised)
+    assert math.isnan(organ.penalised["dice"])
 
 
 # --- Row 82: geometry -------------------------------------------------------------------------
@@ -133,8 +133,8 @@ def test_a_scan_without_prediction_counts_as_missed_and_both_sides_are_named(fol
     assert {problem.level for problem in done.problems} == {"warning"}
     stomach = next(o for o in done.summary.organs if o.organ == "stomach")
     assert (stomach.n, stomach.n_missed) == (2, 1)
-    assert stomach.dice_found == 1.0
-    assert stomach.dice_penalised == 0.5
+    assert stomach.found["dice"] == 1.0
+    assert stomach.penalised["dice"] == 0.5
     assert stomach.sensitivity == 0.5
 
 
@@ -223,8 +223,8 @@ def test_a_label_map_loses_the_overlap_that_the_reference_keeps(tiny_phantom, tm
         path = tmp_path / f"{scan.scan_id}.nii.gz"
         write_label_map(path, LABELS.label_map(masks), scan.grid, LABELS)
     organs = {organ.organ: organ for organ in evaluate(tmp_path, tiny_phantom, MANIFEST)[1].organs}
-    assert organs["stomach"].dice_found == 1.0  # the first in the priority
-    assert 0.5 < organs["large_bowel"].dice_found < 1.0
+    assert organs["stomach"].found["dice"] == 1.0  # the first in the priority
+    assert 0.5 < organs["large_bowel"].found["dice"] < 1.0
 
 
 def test_a_real_scan_keeps_its_grid_and_its_organs(shared_data, tmp_path):
