@@ -1,25 +1,34 @@
 # make run     the main job on the built-in phantom
 # make test    lint, types and tests
 # make check   lint and types alone
+# make browser a browser for the tests that open pages, where Debian's packages can be installed
 # Everything is installed once, into .venv, with the versions of constraints.txt.
 
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: run test check
+.PHONY: run test check browser
 .DELETE_ON_ERROR:
 
 run: .venv/installed
 	$(BIN)/medseg run bundles/uwmgi_segformer
 
-test: check
+test: check browser
 	$(BIN)/python -m pytest --cov=medseg
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Without it the tests that open pages are skipped, and say so.
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$name >/dev/null && exit 0; done; { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "no Chromium, and none can be installed: tests of pages will be skipped" >&2
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "medseg needs Python 3.11 or newer: make PYTHON=/path/to/python" >&2; exit 2; }
