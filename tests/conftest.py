@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from kaggle_layout import KaggleLayout
 
 from medseg.data.phantom import write_phantom
+
+# An example that compiles a kernel takes seconds, and so does any on a busy machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
