@@ -1,8 +1,8 @@
 """How good a prediction is, per organ and scan, with one policy for masks that are empty.
 
 ``overlap`` counts voxels, ``surface`` measures outlines in millimetres, ``scores`` puts both into a
-row an organ and scan, and ``summary`` says what may be said of many. The names below load their
-module on first use.
+row an organ and scan, and ``summary`` says what may be said of many. ``competition`` and
+``slicewise`` compute what others report. The names below load their module on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from medseg.lazy import loader
 
 if TYPE_CHECKING:
+    from medseg.metrics.competition import competition_scores, measure_scan
     from medseg.metrics.overlap import OverlapCounts, count_overlap
     from medseg.metrics.scores import METRICS, Metric, OrganScore, score_scan
+    from medseg.metrics.slicewise import slice_scores, summarise_slices
     from medseg.metrics.summary import OrganSummary, Summary, summarise
     from medseg.metrics.surface import SurfaceDistances, surface_distances
 
@@ -23,9 +25,13 @@ _HOMES = {
     "OverlapCounts": "overlap",
     "Summary": "summary",
     "SurfaceDistances": "surface",
+    "competition_scores": "competition",
     "count_overlap": "overlap",
+    "measure_scan": "competition",
     "score_scan": "scores",
+    "slice_scores": "slicewise",
     "summarise": "summary",
+    "summarise_slices": "slicewise",
     "surface_distances": "surface",
 }
 
@@ -37,9 +43,13 @@ __all__ = [
     "OverlapCounts",
     "Summary",
     "SurfaceDistances",
+    "competition_scores",
     "count_overlap",
+    "measure_scan",
     "score_scan",
+    "slice_scores",
     "summarise",
+    "summarise_slices",
     "surface_distances",
 ]
 
