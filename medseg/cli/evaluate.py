@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,12 +13,12 @@ from medseg.errors import PartialError, shown
 if TYPE_CHECKING:
     from medseg.stages.evaluate import Evaluation
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_PLACE = click.Path(exists=True, path_type=Path)
 
 
 @click.command()
-@click.argument("predictions", type=_FOLDER)
-@click.argument("reference", type=_FOLDER)
+@click.argument("predictions", type=_PLACE)
+@click.argument("reference", type=_PLACE)
 @click.option(
     "--manifest",
     default="uwmgi",
@@ -26,42 +26,93 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Data set whose labels these are: a name or a YAML file.",
 )
 @click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the data set that a CSV is about, where neither side is one.",
+)
+@click.option(
+    "--tolerance-mm",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Of the surface Dice.",
+)
+@click.option(
     "--csv",
     "csv_file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a row an organ and scan.",
 )
+@click.option(
+    "--save",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write scores.csv, summary.json and summary.md into this folder.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Scans at once, each in memory; default is a scan a core.",
+)
 @options.verbosity
 @options.as_json
 @options.pass_state
 def evaluate(
-    state: State, /, *, predictions: Path, reference: Path, manifest: str, csv_file: Path | None
+    state: State,
+    /,
+    *,
+    predictions: Path,
+    reference: Path,
+    csv_file: Path | None,
+    save: Path | None,
+    **asked: Any,  # noqa: ANN401 - how to evaluate
 ) -> None:
     """Score PREDICTIONS against REFERENCE per organ and scan.
 
     Either is a folder with a label map a scan, <scan>.nii.gz, or a mask an organ,
-    <scan>_<organ>.nii.gz; masks win, for they may overlap. REFERENCE may also be the folder of a
-    data set, with train.csv. A scan without a prediction counts as missed.
+    <scan>_<organ>.nii.gz, where masks win, for they may overlap; a run's folder; the folder of a
+    data set, with train.csv; or a CSV of run-length rows: id, class and segmentation or predicted.
+    A scan without a prediction counts as missed.
     """
+    done = _evaluated(predictions, reference, quiet=state.json or state.verbosity < 0, **asked)
+    if csv_file is not None:
+        from medseg.report.scores import write_csv
+
+        write_csv(csv_file, done.scores)
+    if save is not None:
+        from medseg.report.scores import save_scores
+
+        save_scores(save, done.scores, done.summary, done.problems)
+    _tell(done, as_json=state.json)
+    if any(problem.level == "error" for problem in done.problems):
+        click.get_current_context().exit(PartialError.exit_code)
+
+
+def _evaluated(
+    predictions: Path,
+    reference: Path,
+    *,
+    quiet: bool,
+    manifest: str,
+    workers: int | None,
+    **asked: Any,  # noqa: ANN401 - fields of Options
+) -> "Evaluation":
     from medseg.cli.display import display
     from medseg.data.manifest import read_manifest
-    from medseg.report.scores import write_csv
-    from medseg.stages.evaluate import evaluate as evaluate_folders
+    from medseg.stages.evaluate import Options
+    from medseg.stages.evaluate import evaluate as evaluate_sides
+    from medseg.stages.workers import cores
 
-    facts = read_manifest(manifest)
-    with display(quiet=state.json or state.verbosity < 0) as watched:
+    chosen = Options(workers=workers or cores(), **asked)
+    with display(quiet=quiet) as watched:
 
         def advance(done: int, total: int) -> None:
             if done == 1:
                 watched.begin("evaluate", total)
             watched.advance(done, total)
 
-        done = evaluate_folders(predictions, reference, facts, progress=advance)
-    if csv_file is not None:
-        write_csv(csv_file, done.scores)
-    _tell(done, as_json=state.json)
-    if any(problem.level == "error" for problem in done.problems):
-        click.get_current_context().exit(PartialError.exit_code)
+        return evaluate_sides(
+            predictions, reference, read_manifest(manifest), options=chosen, progress=advance
+        )
 
 
 def _tell(done: "Evaluation", *, as_json: bool) -> None:
@@ -72,6 +123,6 @@ def _tell(done: "Evaluation", *, as_json: bool) -> None:
         problems = [problem.as_dict() for problem in done.problems]
         click.echo(json.dumps({**as_plain(done.scores, done.summary), "problems": problems}))
         return
-    click.echo(summary_text(done.summary))
+    click.echo(summary_text(done.summary, done.scores))
     if done.problems:
         click.echo(shown(done.problems), err=True)

@@ -1,7 +1,8 @@
 """The label table of UW-Madison GI: ``train.csv`` with the columns id, class, segmentation.
 
 One row an organ and slice; ``case123_day20_slice_0001`` names the slice, an empty segmentation
-says that the organ is absent. Byte-order mark, line ends and column order do not matter.
+says that the organ is absent. A table sent in to the competition calls its third column predicted.
+Byte-order mark, line ends and column order do not matter.
 
 Faults: E-IO, E-CSV, E-CLASS, E-DUPROW, and E-ORPHAN for an id that names no slice at all.
 Warning: W-DUPROW.
@@ -16,6 +17,7 @@ from typing import NamedTuple, TextIO
 from medseg.errors import Problem
 
 COLUMNS = ("id", "class", "segmentation")
+SUBMITTED = ("id", "class", "predicted")
 _ID = "such as case123_day20_slice_0001"
 
 
@@ -33,17 +35,20 @@ class Labels(NamedTuple):
     problems: list[Problem]
 
 
-def read_labels(path: Path, organs: Sequence[str]) -> Labels:
+def read_labels(
+    path: Path, organs: Sequence[str], *, forms: Sequence[tuple[str, str, str]] = (COLUMNS,)
+) -> Labels:
     """Return the rows of a label table; faults are collected, not raised.
 
     Args:
         path: The CSV file.
         organs: The names that the column ``class`` may hold.
+        forms: What its columns may be: `COLUMNS`, `SUBMITTED` or either.
     """
     csv.field_size_limit(1 << 24)  # a ragged mask of a large slice outgrows the usual 128 KiB
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return _Table(path, file, organs).read()
+            return _Table(path, file, organs, forms).read()
     except OSError as error:
         found = f"cannot be read: {error.strerror or type(error).__name__}"
         return Labels({}, [Problem("E-IO", str(path), found, fix="check the file")])
@@ -65,8 +70,15 @@ def _broken(path: Path, found: str, line: int | None = None) -> Problem:
 class _Table:
     """One pass over a label table."""
 
-    def __init__(self, path: Path, file: TextIO, organs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file: TextIO,
+        organs: Sequence[str],
+        forms: Sequence[tuple[str, str, str]],
+    ) -> None:
         self.path = path
+        self.forms = forms
         self.lines = csv.reader(file, strict=True)
         self.organs = frozenset(organs)
         self.scans: dict[str, dict[tuple[int, str], Row]] = {}
@@ -77,19 +89,19 @@ class _Table:
     def read(self) -> Labels:
         try:
             header = [name.strip() for name in next(self.lines, [])]
-            missing = [name for name in COLUMNS if name not in header]
-            if missing or len(set(header)) < len(header):
+            fitting = [each for each in self.forms if set(each) <= set(header)]
+            if len(fitting) != 1 or len(set(header)) < len(header):
                 found = f"header is {','.join(header)[:120]!r}" if header else "is empty"
                 return Labels({}, [_broken(self.path, found)])
-            self._rows(header)
+            self._rows([header.index(name) for name in fitting[0]], len(header))
         except csv.Error as error:
             self.problems.append(_broken(self.path, str(error), self.lines.line_num))
         self._tell_strangers()
         return Labels(self.scans, self.problems)
 
-    def _rows(self, header: Sequence[str]) -> None:
-        at_id, at_class, at_rle = (header.index(name) for name in COLUMNS)
-        width, last_id = len(header), ""
+    def _rows(self, columns: Sequence[int], width: int) -> None:
+        at_id, at_class, at_rle = columns
+        last_id = ""
         slices: dict[tuple[int, str], Row] | None = None
         number = 0
         for fields in self.lines:

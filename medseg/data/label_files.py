@@ -1,4 +1,4 @@
-"""Masks to compare: folders of NIfTI, or the run-length rows of a labelled data set.
+"""Masks of a scan: NIfTI files, or run-length rows and the slices that they are about.
 
 A folder holds a label map a scan, ``<scan_id>.nii.gz``, or a mask an organ,
 ``<scan_id>_<organ>.nii.gz``, or both: then the masks win, for only they keep overlaps. Files of
@@ -83,6 +83,43 @@ class LabelFiles:
         return PlacedMasks([found[name][0] for name in labels.names], first)
 
 
+class LabelRows(NamedTuple):
+    """The run-length rows of one scan.
+
+    Attributes:
+        scan_id: The scan's name.
+        scan: Its slices and rows; None where it is known by name alone.
+        faults: What keeps its rows from being masks.
+    """
+
+    scan_id: str
+    scan: Scan | None
+    faults: tuple[Problem, ...] = ()
+
+    def read(self, labels: LabelSet) -> PlacedMasks:
+        """Return the scan's masks, overlaps kept.
+
+        Raises:
+            DataError: The faults; E-UNLABELLED, an organ without rows; or those of
+                `medseg.io.rle`, each row named by its slice.
+        """
+        if self.scan is None or self.faults:
+            raise DataError(*self.faults)
+        rle, (width, height) = self.scan.rle or {}, self.scan.size_px
+        missing = [name for name in labels.names if name not in rle]
+        if missing:
+            found = f"has no rows of {', '.join(missing)}"
+            raise DataError(Problem("E-UNLABELLED", self.scan_id, found, "rows in train.csv"))
+        slices = [f"{self.scan_id}_slice_{number:04d}" for number in self.scan.slice_numbers]
+        by_organ = (
+            decode_slices(
+                rle[name], (height, width), subjects=[f"{each} {name}" for each in slices]
+            )
+            for name in labels.names
+        )
+        return PlacedMasks([mask.transpose(2, 1, 0) for mask in by_organ], self.scan.grid)
+
+
 def find_label_files(folder: Path, labels: LabelSet) -> dict[str, LabelFiles]:
     """Return the label files in a folder by scan, in natural order.
 
@@ -112,7 +149,7 @@ def find_label_files(folder: Path, labels: LabelSet) -> dict[str, LabelFiles]:
         problems.append(Problem("E-EMPTY", str(folder), "holds no label files", expected))
     if problems:
         raise DataError(*problems)
-    return {scan_id: found[scan_id] for scan_id in sorted(found, key=_natural)}
+    return {scan_id: found[scan_id] for scan_id in sorted(found, key=natural)}
 
 
 def find_references(root: Path, manifest: Manifest) -> Mapping[str, LabelFiles | Scan]:
@@ -134,17 +171,15 @@ def read_reference(source: LabelFiles | Scan, labels: LabelSet) -> PlacedMasks:
     """Return the masks of a reference; those of a scan are its original, overlapping ones.
 
     Raises:
-        DataError: As `LabelFiles.read`; E-UNLABELLED, a scan without rows of an organ.
+        DataError: As `LabelFiles.read` and `LabelRows.read`.
     """
-    if isinstance(source, LabelFiles):
-        return source.read(labels)
-    rle, (width, height) = source.rle or {}, source.size_px
-    missing = [name for name in labels.names if name not in rle]
-    if missing:
-        found = f"has no rows of {', '.join(missing)}"
-        raise DataError(Problem("E-UNLABELLED", source.scan_id, found, "rows in train.csv"))
-    slices = (decode_slices(rle[name], (height, width)) for name in labels.names)
-    return PlacedMasks([mask.transpose(2, 1, 0) for mask in slices], source.grid)
+    readable = source if isinstance(source, LabelFiles) else LabelRows(source.scan_id, source)
+    return readable.read(labels)
+
+
+def natural(name: str) -> tuple[tuple[str, int], ...]:
+    """Return a key to sort names by: numbers count as such, so that case2 comes before case10."""
+    return tuple(_parts(name))
 
 
 def unmatched(references: Collection[str], predictions: Collection[str]) -> list[Problem]:
@@ -169,11 +204,6 @@ def _coded(path: Path, codes: set[int]) -> tuple[NDArray[np.uint8], Grid]:
     return label_map, grid
 
 
-def _natural(name: str) -> tuple[tuple[str, int], ...]:
-    return tuple(_parts(name))
-
-
 def _parts(name: str) -> Iterator[tuple[str, int]]:
-    """Yield words and numbers, so that case2 comes before case10."""
     for word, digits in re.findall(r"(\D*)(\d*)", name):
         yield word, int(digits or -1)

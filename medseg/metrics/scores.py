@@ -1,8 +1,9 @@
 """The scores of one organ in one scan: every metric, and what it is where a mask is empty.
 
-Of an organ that is ``missed`` or a ``false_positive`` every share is 0 and every distance
-infinite; where it is in neither mask all are NaN, and in no mean. Means over scans, and what an
-infinite distance counts there, are `medseg.metrics.summary`'s.
+An organ is measured where both masks hold something. Where it is ``missed`` or a
+``false_positive`` every share is 0 and every distance infinite; where it is in neither mask all are
+NaN, and in no mean. Volumes are what they are. Means over scans, and what an infinite distance
+counts there, are `medseg.metrics.summary`'s.
 """
 
 import math
@@ -55,22 +56,28 @@ METRICS = (
 class OrganScore(NamedTuple):
     """One organ of one scan.
 
+    Shares lie in [0, 1]: 0 where one mask is empty, NaN where both are. Distances are at least 0
+    and below `diagonal_mm`: infinite where one mask is empty, NaN where both are. Surfaces are
+    those of `medseg.metrics.surface`.
+
     Attributes:
         scan_id: The scan, such as ``case123_day20``.
         organ: The organ's name.
         status: One of `medseg.metrics.overlap.STATUSES`.
-        dice: Share in [0, 1], as are the next four.
-        iou: Intersection over union.
+        dice: Share: twice the common volume over the sum of both volumes.
+        iou: Share: the common volume over that of either mask or both.
         precision: Share of the prediction that is right.
         recall: Share of the reference that was found.
-        nsd: Normalised surface Dice at `tolerance_mm`.
-        hd_mm: Hausdorff distance.
-        hd95_mm: The larger of the two directed 95th percentiles.
-        assd_mm: Average symmetric surface distance.
+        nsd: Share of both surfaces that lies within `tolerance_mm` of the other: normalised
+            surface Dice.
+        hd_mm: Distance: the largest from either surface to the other.
+        hd95_mm: Distance: the larger of the two directed 95th percentiles.
+        assd_mm: Distance: the mean over both surfaces together.
         centroid_shift_mm: Distance between the centres of mass.
-        volume_error_ml: Prediction less reference; nothing predicted counts as nothing there.
-        volume_pred_ml: Volume of the prediction; NaN where the scan has none at all.
-        volume_ref_ml: Volume of the reference.
+        volume_error_ml: Prediction less reference: 0 where both are empty, and where nothing was
+            predicted at all less the reference's volume.
+        volume_pred_ml: Volume of the prediction, 0 where empty; NaN where the scan has none at all.
+        volume_ref_ml: Volume of the reference, 0 where empty.
         tolerance_mm: Of `nsd`.
         diagonal_mm: From corner to corner of the scan's grid: no distance in it is larger.
     """
@@ -92,6 +99,10 @@ class OrganScore(NamedTuple):
     volume_ref_ml: float
     tolerance_mm: float
     diagonal_mm: float
+
+
+_SHARES = ("dice", "iou", "precision", "recall", "nsd")
+_DISTANCES = ("hd_mm", "hd95_mm", "assd_mm", "centroid_shift_mm")
 
 
 def score_scan(
@@ -134,21 +145,29 @@ def diagonal_mm(grid: Grid) -> float:
 
 
 def _measured(pred: Mask | None, ref: Mask, grid: Grid, tolerance_mm: float) -> dict[str, Any]:
-    voxel_ml = abs(float(np.linalg.det(grid.affine_ras_mm[:3, :3]))) / 1000
     given = np.zeros_like(ref) if pred is None else np.asarray(pred, bool)
     counts = count_overlap(given, ref)
-    if pred is None:
-        # One voxel that lies nowhere: it makes an organ that neither side shows a missed one.
-        counts = OverlapCounts(0, max(counts.ref, 1), 0)
-    surface = _of_surface(given, ref, grid, tolerance_mm) if counts.status == "ok" else {}
-    return {
-        "status": counts.status,
-        **{name: getattr(counts, name) for name in ("dice", "iou", "precision", "recall")},
-        **(surface or _without_surface(counts.status)),
-        "volume_error_ml": float(np.count_nonzero(given) - np.count_nonzero(ref)) * voxel_ml,
+    status: Status = "missed" if pred is None else counts.status
+    voxel_ml = abs(float(np.linalg.det(grid.affine_ras_mm[:3, :3]))) / 1000
+    volumes = {
+        "volume_error_ml": (counts.pred - counts.ref) * voxel_ml,
         "volume_pred_ml": math.nan if pred is None else counts.pred * voxel_ml,
-        "volume_ref_ml": np.count_nonzero(ref) * voxel_ml,
+        "volume_ref_ml": counts.ref * voxel_ml,
     }
+    if status == "ok":
+        measured = _of_overlap(counts) | _of_surface(given, ref, grid, tolerance_mm)
+    else:
+        measured = _unmeasured(status)
+    return {"status": status, **measured, **volumes}
+
+
+def _unmeasured(status: Status) -> dict[str, float]:
+    share, distance_mm = (math.nan, math.nan) if status == "both_empty" else (0.0, math.inf)
+    return {**dict.fromkeys(_SHARES, share), **dict.fromkeys(_DISTANCES, distance_mm)}
+
+
+def _of_overlap(counts: OverlapCounts) -> dict[str, float]:
+    return {name: getattr(counts, name) for name in ("dice", "iou", "precision", "recall")}
 
 
 def _of_surface(pred: Mask, ref: Mask, grid: Grid, tolerance_mm: float) -> dict[str, float]:
@@ -160,14 +179,6 @@ def _of_surface(pred: Mask, ref: Mask, grid: Grid, tolerance_mm: float) -> dict[
         "hd95_mm": measured.hausdorff_mm(95),
         "assd_mm": measured.average_mm(),
         "centroid_shift_mm": float(np.linalg.norm(centres_mm[0] - centres_mm[1])),
-    }
-
-
-def _without_surface(status: Status) -> dict[str, float]:
-    distance_mm, share = (math.nan, math.nan) if status == "both_empty" else (math.inf, 0.0)
-    return {
-        "nsd": share,
-        **dict.fromkeys(("hd_mm", "hd95_mm", "assd_mm", "centroid_shift_mm"), distance_mm),
     }
 
 

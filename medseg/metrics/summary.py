@@ -63,6 +63,17 @@ def summarise(scores: Sequence[OrganScore]) -> Summary:
     return Summary(n_scans, tuple(_of_organ(rows) for rows in by_organ))
 
 
+def worst(scores: Sequence[OrganScore], *, count: int) -> dict[str, list[OrganScore]]:
+    """Return the `count` worst scans by organ, worst first: by Dice, then by HD95.
+
+    Scans with the organ on neither side have no Dice, and are not among them.
+    """
+    organs = dict.fromkeys(score.organ for score in scores)
+    counted = [score for score in scores if score.status != "both_empty"]
+    ranked = sorted(counted, key=lambda score: (score.dice, -penalised(score, "hd95_mm")))
+    return {organ: [s for s in ranked if s.organ == organ][:count] for organ in organs}
+
+
 def penalised(score: OrganScore, metric: str) -> float:
     """Return what a score counts in penalised means: the scan's diagonal where it is infinite.
 

@@ -1,25 +1,29 @@
-"""Scores as people and programs read them: a table of text, CSV, JSON."""
+"""Scores as files and text: CSV, JSON, Markdown, and lines for a terminal."""
 
 import csv
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 from medseg.errors import DataError, Problem
 from medseg.io.atomic import replacing
 from medseg.metrics.scores import OrganScore
-from medseg.metrics.summary import OrganSummary, Summary
+from medseg.metrics.summary import Summary
+from medseg.report.score_tables import (
+    LEGEND,
+    aligned,
+    markdown,
+    tables,
+    tolerance_text,
+    worst_lines,
+)
 from medseg.scan import case_id_of
 
 COLUMNS = ("scan_id", "case_id", *OrganScore._fields[1:])
 _NUMBERS = OrganScore._fields[3:]
-
-_LEGEND = """\
-found: mean over the n scans where the organ is there and was predicted.
-all:   mean over the n scans where it is there or was predicted; missed and false positives count 0.
-sens.: share of the scans with the organ in which it was predicted; spec.: share of those without it
-       in which it was left out. Scans without it on both sides ("neither") are in no mean."""
 
 
 def write_csv(path: Path, scores: Sequence[OrganScore]) -> None:
@@ -55,15 +59,31 @@ def _score(row: Mapping[str, str]) -> OrganScore:
     return OrganScore(**names, **{name: float(row[name]) for name in _NUMBERS})  # type: ignore[arg-type]
 
 
-def summary_text(summary: Summary) -> str:
-    """Return a table with a line an organ, each mean beside the number of scans it is over."""
-    lines = [
-        f"{summary.n_scans} scans",
-        f"{'':<14}{'ok':>6}{'missed':>8}{'false+':>8}{'neither':>9}"
-        f"{'Dice found':>17}{'Dice all':>17}{'IoU all':>17}{'sens.':>8}{'spec.':>8}",
-    ]
-    lines += [_line(organ) for organ in summary.organs]
-    return "\n".join([*lines, "", _LEGEND])
+def save_scores(
+    folder: Path,
+    scores: Sequence[OrganScore],
+    summary: Summary,
+    problems: Sequence[Problem] = (),
+) -> None:
+    """Write ``scores.csv``, ``summary.json`` and ``summary.md`` into `folder`, made if needed."""
+    told = {**as_plain(scores, summary), "problems": [problem.as_dict() for problem in problems]}
+    write_csv(folder / "scores.csv", scores)
+    for name, text in (
+        ("summary.json", json.dumps(told, indent=2) + "\n"),
+        ("summary.md", markdown(scores, summary, problems)),
+    ):
+        with replacing(folder / name) as stream:
+            stream.write(text.encode())
+
+
+def summary_text(summary: Summary, scores: Sequence[OrganScore] = ()) -> str:
+    """Return the tables as text of at most 120 columns, the worst scans last where given scores."""
+    parts = [f"{summary.n_scans} scans", *(aligned(table) for table in tables(summary))]
+    legend = [*LEGEND, tolerance_text(scores)]
+    parts.append("\n".join(fill(line, 100, subsequent_indent="  ") for line in legend if line))
+    if lines := worst_lines(scores):
+        parts.append("\n".join(["Worst scans, by Dice (HD95)", *(f"  {line}" for line in lines)]))
+    return "\n\n".join(parts)
 
 
 def as_plain(scores: Sequence[OrganScore], summary: Summary) -> dict[str, object]:
@@ -73,24 +93,6 @@ def as_plain(scores: Sequence[OrganScore], summary: Summary) -> dict[str, object
         "organs": [_plain(organ._asdict()) for organ in summary.organs],
         "scores": [_plain(score._asdict()) for score in scores],
     }
-
-
-def _line(organ: OrganSummary) -> str:
-    found, counted = organ.n_ok, organ.n_penalised
-    return (
-        f"{organ.organ:<14}{organ.n_ok:>6}{organ.n_missed:>8}{organ.n_false_positive:>8}"
-        f"{organ.n_both_empty:>9}{_mean(organ.found['dice'], found):>17}"
-        f"{_mean(organ.penalised['dice'], counted):>17}{_mean(organ.penalised['iou'], counted):>17}"
-        f"{_number(organ.sensitivity):>8}{_number(organ.specificity):>8}"
-    )
-
-
-def _mean(value: float, n: int) -> str:
-    return f"{_number(value)} (n={n})"
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:

@@ -1,15 +1,18 @@
-"""Evaluate: predicted label files against a reference, organ by organ and scan by scan."""
+"""Evaluate: predictions against a reference, organ by organ and scan by scan."""
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from medseg.data.label_files import find_label_files, find_references, read_reference, unmatched
+from medseg.data.label_files import unmatched
 from medseg.data.manifest import Manifest
+from medseg.data.sides import find_sides
 from medseg.errors import DataError, Problem
-from medseg.metrics.scores import OrganScore, score_scan
+from medseg.metrics.scores import TOLERANCE_MM, OrganScore
 from medseg.metrics.summary import Summary, summarise
+from medseg.stages.scan_scores import Pair, score_one
+from medseg.stages.workers import worked
 
 
 class Evaluation(NamedTuple):
@@ -20,59 +23,57 @@ class Evaluation(NamedTuple):
     problems: tuple[Problem, ...]
 
 
+class Options(NamedTuple):
+    """How to evaluate.
+
+    Attributes:
+        data: The data set whose slices a table of run-length rows is about; None takes the side
+            that is a data set.
+        tolerance_mm: Of the normalised surface Dice.
+        workers: Processes, each with one scan in memory; see `medseg.stages.workers`.
+    """
+
+    data: Path | None = None
+    tolerance_mm: float = TOLERANCE_MM
+    workers: int = 1
+
+
+_AS_USUAL = Options()
+
+
 def evaluate(
     predictions: Path,
     reference: Path,
     manifest: Manifest,
     *,
     scan_ids: Collection[str] | None = None,
+    options: Options = _AS_USUAL,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Score every scan of the reference, one in memory at a time.
+    """Score every scan of the reference.
 
     A scan without a prediction, or with one that cannot be read, is missed for every organ.
 
     Args:
-        predictions: A folder of label files, see `medseg.data.label_files`.
-        reference: Such a folder, or a data set's root; its overlapping labels are kept.
+        predictions: What `medseg.data.sides` reads.
+        reference: The same; overlapping labels are kept where it holds them.
         manifest: The labels, and how to read the data set.
         scan_ids: Evaluate only these; None takes all of the reference.
+        options: How to evaluate.
         progress: Called with the scans done and their number.
 
     Raises:
         DataError: No scan could be scored; all problems are told.
     """
-    labels = manifest.labels
-    references = find_references(reference, manifest)
+    predicted, references = find_sides(predictions, reference, manifest, data=options.data)
     chosen = [scan_id for scan_id in references if scan_ids is None or scan_id in scan_ids]
-    predicted = find_label_files(predictions, labels)
-    problems = unmatched(chosen, predicted)
-    scores: list[OrganScore] = []
-    compared = 0
-    for done, scan_id in enumerate(chosen, 1):
-        with _noting(problems):
-            truth, pred = read_reference(references[scan_id], labels), None
-            if scan_id in predicted:
-                with _noting(problems):
-                    pred = predicted[scan_id].read(labels).onto(truth.grid, subject=scan_id)
-                    compared += 1
-            masks = pred.masks if pred else None
-            scores += score_scan(
-                masks, truth.masks, organs=labels.names, scan_id=scan_id, grid=truth.grid
-            )
-        if progress is not None:
-            progress(done, len(chosen))
-    if not compared:
+    pairs = [Pair(scan_id, predicted.get(scan_id), references[scan_id]) for scan_id in chosen]
+    score = partial(score_one, labels=manifest.labels, tolerance_mm=options.tolerance_mm)
+    results = worked(score, pairs, workers=options.workers, progress=progress)
+    problems = unmatched(chosen, predicted) + [p for result in results for p in result.problems]
+    if not any(result.compared for result in results):
         found = "no scan of the reference could be compared with a prediction"
         expected = "files named as the reference's scans"
         raise DataError(Problem("E-MISSING", str(predictions), found, expected), *problems)
-    return Evaluation(tuple(scores), summarise(scores), tuple(problems))
-
-
-@contextmanager
-def _noting(problems: list[Problem]) -> Iterator[None]:
-    """Keep the problems of a DataError and go on after the block."""
-    try:
-        yield
-    except DataError as error:
-        problems += error.problems
+    scores = tuple(score for result in results for score in result.scores)
+    return Evaluation(scores, summarise(scores), tuple(problems))

@@ -35,11 +35,20 @@ def evaluated(folders, *options):
     return main(["evaluate", str(folders / "pred"), str(folders / "ref"), *options])
 
 
+def table(printed, organ):
+    """Return the lines of an organ in both tables, each as words."""
+    return [" ".join(line.split()) for line in printed.splitlines() if line.startswith(organ)]
+
+
 def test_a_table_tells_the_means_and_over_how_many(folders, capsys):
     assert evaluated(folders) == 0
     printed = capsys.readouterr()
     assert "2 scans" in printed.out
-    assert "1.000 (n=2)" in next(row for row in printed.out.splitlines() if "stomach" in row)
+    assert table(printed.out, "stomach") == [
+        "stomach 2 0 0 0 1.000 -",
+        "stomach found 2 1.000 1.000 0.00 0.00 0.00",
+        "stomach all 2 1.000 1.000 0.00 0.00 0.00",
+    ]
     assert printed.err == ""
 
 
@@ -74,7 +83,12 @@ def test_a_missing_prediction_warns_and_ends_well(folders, capsys):
     (folders / "pred" / "case2_day0.nii.gz").unlink()
     assert evaluated(folders) == 0
     printed = capsys.readouterr()
-    assert "0.500 (n=2)" in printed.out
+    assert table(printed.out, "stomach")[:2] == [
+        "stomach 1 1 0 0 0.500 -",
+        "stomach found 1 1.000 1.000 0.00 0.00 0.00",
+    ]
+    # Half of nothing, and half the scan's diagonal: 9 x 7.5 x 12 mm.
+    assert table(printed.out, "stomach")[2].startswith("stomach all 2 0.500 0.500 8.39")
     assert "warning[W-MISSING]: case2_day0: has no prediction" in printed.err
 
 

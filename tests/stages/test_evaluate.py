@@ -11,7 +11,7 @@ from medseg.errors import DataError
 from medseg.geometry import lpi_grid
 from medseg.io.nifti import read_label_map, write_image, write_label_map, write_mask
 from medseg.io.rle import decode_slices
-from medseg.stages.evaluate import evaluate
+from medseg.stages.evaluate import Options, evaluate
 
 MANIFEST = read_manifest("uwmgi")
 LABELS = MANIFEST.labels
@@ -193,6 +193,27 @@ def test_a_damaged_file_fails_its_scan_and_not_the_others(folders):
     (pred / "bad.nii.gz").write_bytes((pred / "bad.nii.gz").read_bytes()[:-9])
     done = evaluate(pred, ref, MANIFEST)
     assert codes(done.problems) == [("E-NII-TRUNC", "bad.nii.gz")]
+
+
+# --- Many processes -----------------------------------------------------------------------------
+
+
+def test_processes_give_what_one_gives_in_its_order(folders):
+    pred, ref = folders
+    for n in range(5):
+        write_masks(ref, f"case{10 - n}_day0", stomach=box(n, 4))
+        write_masks(pred, f"case{10 - n}_day0", stomach=box(1, 2 + n))
+    (pred / "case7_day0_stomach.nii.gz").write_bytes(b"no gzip")
+    seen = []
+    options = Options(workers=2)
+    spread = evaluate(
+        pred, ref, MANIFEST, options=options, progress=lambda n, of: seen.append((n, of))
+    )
+    alone = evaluate(pred, ref, MANIFEST)
+    assert repr(spread) == repr(alone)  # which compares NaN too, and every digit
+    assert [s.scan_id for s in spread.scores[::3]] == [f"case{6 + n}_day0" for n in range(5)]
+    assert codes(spread.problems) == [("E-NII-FORMAT", "case7_day0_stomach.nii.gz")]
+    assert seen == [(n + 1, 5) for n in range(5)]
 
 
 # --- A data set as the reference --------------------------------------------------------------

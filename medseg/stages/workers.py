@@ -1,0 +1,91 @@
+"""Work on many scans at once, each in a process of its own: results in order, one at a time.
+
+The processes begin from nothing (`spawn`): a copy of this one would hold locks of threads that it
+has not. A script that asks for more than one worker needs ``if __name__ == "__main__"`` therefore.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from medseg.errors import Problem, ResourceError
+
+T = TypeVar("T")
+R = TypeVar("R")
+Progress = Callable[[int, int], None]
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worked(
+    work: Callable[[T], R],
+    tasks: Sequence[T],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[R]:
+    """Return what `work` makes of each task, in the order of the tasks.
+
+    Args:
+        work: A function at the top of a module, or a partial of one.
+        tasks: What it is called with; small, for it is sent to another process.
+        workers: Processes. With 1, or with one task, all is done in this process.
+        progress: Called with the tasks done and their number.
+
+    Raises:
+        ResourceError: A process was ended from outside.
+        Exception: What `work` raises; tasks that have not begun are dropped then.
+    """
+    results: list[R] = []
+    with _mapping(min(workers, len(tasks))) as mapped:
+        for done, result in enumerate(mapped(work, tasks), 1):
+            results.append(result)
+            if progress is not None:
+                progress(done, len(tasks))
+    return results
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[[Callable[[T], R], Sequence[T]], Iterator[R]]]:
+    """Give a function like `map`; whatever ends the block ends the processes too."""
+    if workers < 2:
+        yield map
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin) as pool:
+        try:
+            yield pool.map
+        except BrokenProcessPool:
+            found = "a worker process ended before its scan was done"
+            fix = "memory may be short: give --workers 1"
+            raise ResourceError(Problem("E-WORKER", "workers", found, fix=fix)) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _begin() -> None:
+    """Prepare a new process, before it imports anything that starts threads."""
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    # Ctrl-C reaches every process of a terminal; the first one decides, and ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave with the process that began this one, however it ended: nobody else would tell."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
