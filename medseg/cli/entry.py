@@ -35,6 +35,7 @@ class _Medseg(LazyGroup):
         "bundle": Entry("medseg.cli.bundle:bundle", "List the bundles."),
         "bench": Entry("medseg.cli.bench:bench", "Measure medseg beside what people use instead."),
         "ui": Entry("medseg.cli.ui:ui", "Browse the runs in MLflow."),
+        "view": Entry("medseg.cli.view:view", "Look at scans and organs, predicted and true."),
         "doctor": Entry("medseg.cli.doctor:doctor", "Tell versions, devices, memory and disk."),
     }
 
