@@ -4,6 +4,14 @@
 ``(B, K, H, W)``.
 """
 
+from medseg.models.autoencoder import UnpoolingAutoencoder, autoencoder, autoencoder_inception
+from medseg.models.deeplabv3plus import (
+    DeepLabV3Plus,
+    deeplabv3plus_r18,
+    deeplabv3plus_r50,
+    deeplabv3plus_r101,
+)
+from medseg.models.resunet import ResUNet, resunet
 from medseg.models.segformer import (
     SegFormer,
     segformer_b0,
@@ -13,13 +21,31 @@ from medseg.models.segformer import (
     segformer_b4,
     segformer_b5,
 )
+from medseg.models.unet import UNet, potinet, unet, xopinet
+from medseg.models.unext import UNeXt, unext, unext_paper
 
 __all__ = [
+    "DeepLabV3Plus",
+    "ResUNet",
     "SegFormer",
+    "UNeXt",
+    "UNet",
+    "UnpoolingAutoencoder",
+    "autoencoder",
+    "autoencoder_inception",
+    "deeplabv3plus_r18",
+    "deeplabv3plus_r50",
+    "deeplabv3plus_r101",
+    "potinet",
+    "resunet",
     "segformer_b0",
     "segformer_b1",
     "segformer_b2",
     "segformer_b3",
     "segformer_b4",
     "segformer_b5",
+    "unet",
+    "unext",
+    "unext_paper",
+    "xopinet",
 ]

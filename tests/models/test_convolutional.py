@@ -1,0 +1,200 @@
+"""What every convolutional network promises: size, types, a compiled copy, and that it learns."""
+
+import copy
+import io
+
+import numpy as np
+import pytest
+import torch
+from transformers import ResNetBackbone, ResNetConfig
+
+from medseg import losses, models
+from medseg.data import read_manifest, read_scans
+from medseg.data.label_files import read_reference
+from medseg.io.png import read_slice
+
+# Of 3 channels and as many classes as stand there; the first four by three published builds.
+PUBLISHED = [
+    ("unet", {"base": 16}, 1, 1_942_577),
+    ("unet", {"base": 16, "bias": True}, 1, 1_944_049),
+    ("unet", {"base": 32}, 1, 7_763_041),
+    ("unet", {"base": 32, "bias": True}, 1, 7_765_985),
+    ("unet", {}, 1, 31_037_633),
+    ("unet", {"bias": True}, 1, 31_043_521),
+    ("potinet", {"base": 16}, 1, 1_746_737),
+    ("potinet", {"base": 16, "bias": True}, 1, 1_748_209),
+    ("potinet", {"base": 32}, 1, 6_979_681),
+    ("potinet", {}, 1, 27_904_193),
+    ("potinet", {"bias": True}, 1, 27_910_081),
+    ("xopinet", {"base": 16}, 1, 7_778_609),
+    ("xopinet", {"base": 32, "bias": True}, 1, 31_106_529),
+    ("xopinet", {}, 1, 124_374_209),
+    ("xopinet", {"bias": True}, 1, 124_386_241),
+    ("resunet", {}, 1, 8_223_809),
+    ("resunet", {"enlarging": "deconvolution"}, 1, 9_600_961),
+    ("unext", {}, 1, 1_471_921),
+    ("unext", {}, 2, 1_471_938),
+    ("unext", {}, 4, 1_471_972),
+    ("unext_paper", {}, 1, 1_580_961),
+    ("deeplabv3plus_r18", {}, 4, 12_334_260),
+    ("deeplabv3plus_r50", {}, 4, 26_691_764),
+    ("deeplabv3plus_r50", {}, 21, 26_696_133),
+    ("deeplabv3plus_r50", {"output_stride": 8}, 4, 26_691_764),
+    ("deeplabv3plus_r101", {}, 4, 45_683_892),
+]
+
+# Small ones of the same make.
+SMALL = {
+    "unet": lambda c, k: models.UNet(c, k, base=8, levels=3),
+    "unet without skips": lambda c, k: models.UNet(c, k, base=8, levels=3, skips=False),
+    "resunet": lambda c, k: models.ResUNet(c, k, widths=(8, 16, 32)),
+    "unext": lambda c, k: models.unext(in_channels=c, out_channels=k),
+    "autoencoder": lambda c, k: models.UnpoolingAutoencoder(c, k, widths=(16, 32)),
+    "inception": lambda c, k: models.UnpoolingAutoencoder(
+        c, k, widths=(16, 32), blocks="inception"
+    ),
+    "deeplabv3plus": lambda c, k: models.DeepLabV3Plus(
+        ResNetBackbone(
+            ResNetConfig(
+                num_channels=c,
+                embedding_size=16,
+                hidden_sizes=[16, 32, 32, 32],
+                depths=[1, 1, 1, 1],
+                layer_type="basic",
+            )
+        ),
+        k,
+        rates=(1, 2, 3),
+    ),
+}
+# Of the small networks with `drawn_without_chance`; found by this code, to notice its changes.
+GOLDEN = [
+    ("unet", [-1.121761, 14.37969, -6.540959, 0.4448156, 0.4439017, 0.4478661]),
+    ("unet without skips", [1.637616, 1.629874, 0.9194698, 0.4266101, 0.4276814, 0.4272156]),
+    ("resunet", [82.66512, 12.36907, 125.9073, -570.0432, -579.907, -359.0186]),
+    ("unext", [-33.62514, 0.1768491, -6.566959, 3.479756, 1.677638, 0.7418318]),
+    ("autoencoder", [1.098, 3.603899, -7.121298, 115.063, 218.8031, 120.4713]),
+    ("inception", [1.15422, 1.045245, 7.855111, -0.05424867, -1.032228, 0.761396]),
+    ("deeplabv3plus", [-1869.649, -9.862118, -4088.956, 5896.521, 6173.831, 5649.345]),
+]
+every_network = pytest.mark.parametrize(
+    "build", [pytest.param(build, id=name) for name, build in SMALL.items()]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "classes", "count"),
+    [pytest.param(*row, id=f"{row[0]} {row[1]} {row[2]}") for row in PUBLISHED],
+)
+def test_parameter_counts_are_the_published_ones(name, settings, classes, count):
+    with torch.device("meta"):
+        network = getattr(models, name)(out_channels=classes, **settings)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+@every_network
+@pytest.mark.parametrize(
+    ("channels", "classes", "size_px"),
+    [
+        pytest.param(1, 1, (33, 47), id="1 channel, odd size"),
+        pytest.param(3, 4, (64, 96), id="3 channels, 4 classes"),
+        pytest.param(5, 3, (20, 70), id="5 channels, lower than deep"),
+    ],
+)
+def test_logits_have_the_size_of_the_images(build, channels, classes, size_px):
+    torch.manual_seed(0)
+    network = build(channels, classes)
+    logits = network(torch.randn(2, channels, *size_px))
+    assert logits.shape == (2, classes, *size_px)
+    logits.square().mean().backward()
+    still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    # What a normalisation of the batch takes away again has no gradient but of rounding.
+    assert [name for name in still if not name.endswith("bias")] == []
+
+
+@every_network
+def test_a_copy_of_the_state_gives_the_same_logits_and_so_does_torchscript(build):
+    torch.manual_seed(1)
+    network, other = build(3, 2), build(3, 2)
+    network(torch.randn(4, 3, 48, 48))  # statistics that are not the identity
+    network.eval()
+    kept = io.BytesIO()
+    torch.save(network.state_dict(), kept)
+    kept.seek(0)
+    other.load_state_dict(torch.load(kept, weights_only=True))
+    script = torch.jit.script(copy.deepcopy(network))
+    with torch.inference_mode():
+        for size_px in ((48, 48), (37, 65)):
+            images = torch.randn(2, 3, *size_px)
+            expected = network(images)
+            assert torch.equal(other.eval()(images), expected)
+            assert torch.allclose(script(images), expected, atol=1e-5)
+
+
+@every_network
+def test_bfloat16_is_near_float32(build):
+    torch.manual_seed(2)
+    network = build(3, 2)
+    images = torch.randn(4, 3, 48, 48)
+    network(images)
+    network.eval()
+    with torch.inference_mode():
+        expected = network(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = network(images).float()
+    assert (found - expected).abs().mean() < 0.02 * expected.abs().mean() + 0.01
+
+
+def drawn_without_chance(network):
+    """Fill the network's parameters by a rule that no random generator has a part in."""
+    for number, parameter in enumerate(network.parameters()):
+        wave = torch.sin(torch.arange(parameter.numel(), dtype=torch.float64) * 0.7 + number)
+        share = 1.0 if parameter.ndim == 1 else (2 / parameter[0].numel()) ** 0.5
+        parameter.data = (wave * share + (parameter.ndim == 1)).reshape(parameter.shape).float()
+    return network.eval()
+
+
+@pytest.mark.parametrize(("name", "expected"), [pytest.param(*row, id=row[0]) for row in GOLDEN])
+def test_logits_are_those_of_the_day_it_was_written(name, expected):
+    network = drawn_without_chance(SMALL[name](2, 2))
+    images = torch.cos(torch.arange(2 * 40 * 56, dtype=torch.float32) * 0.13).reshape(1, 2, 40, 56)
+    with torch.inference_mode():
+        logits = network(images)
+    found = [*logits[0, 0, 3::17, 50].tolist(), *logits[0, 1, 39, 5::23].tolist()]
+    scale = max(map(abs, expected))
+    assert found == pytest.approx(expected, abs=1e-5 * scale)
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_phantom):
+    """Four slices with organs of the phantom, ``(4, 1, H, W)``, and their masks."""
+    manifest = read_manifest("uwmgi")
+    scan = read_scans(tiny_phantom, manifest)[0]
+    masks = np.stack(read_reference(scan, manifest.labels).masks)  # (C, I, J, K)
+    fullest = np.sort(np.argsort(masks.any(0).sum((0, 1)))[-4:])
+    images = np.stack([read_slice(scan.slice_files[k]) for k in fullest]).astype(np.float32)
+    images = (images - images.mean()) / images.std()
+    chosen = masks[..., fullest].transpose(3, 0, 2, 1)
+    return torch.from_numpy(images)[:, None], torch.from_numpy(chosen.astype(np.float32))
+
+
+@every_network
+def test_one_batch_is_learnt_by_heart(build, batch):
+    torch.manual_seed(3)
+    images, masks = batch
+    network = build(1, masks.shape[1])
+    loss_of, optimizer = losses.dice_bce(), torch.optim.Adam(network.parameters(), lr=3e-3)
+    dice = 0.0
+    for step in range(400):
+        loss = loss_of(network(images), masks)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 20 == 19:
+            with torch.no_grad():
+                found = network(images) > 0
+            common, both = (found * masks).sum(), found.sum() + masks.sum()
+            dice = float(2 * common / both)
+            if dice > 0.95:
+                break
+    assert dice > 0.95
