@@ -32,6 +32,7 @@ class _Medseg(LazyGroup):
         "data": Entry("medseg.cli.data:data", "Make a phantom; check, split and describe data."),
         "predict": Entry("medseg.cli.predict:predict", "Segment scans with a trained model."),
         "evaluate": Entry("medseg.cli.evaluate:evaluate", "Compare predictions with a reference."),
+        "export": Entry("medseg.cli.export:export", "Write predictions in forms others take."),
         "bundle": Entry("medseg.cli.bundle:bundle", "List the bundles."),
         "bench": Entry("medseg.cli.bench:bench", "Measure medseg beside what people use instead."),
         "ui": Entry("medseg.cli.ui:ui", "Browse the runs in MLflow."),

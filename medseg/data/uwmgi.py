@@ -58,7 +58,9 @@ class Findings(NamedTuple):
         return tuple(problem for problem in self.problems if problem.level == "warning")
 
 
-def read_scans(root: Path, manifest: Manifest, *, exclude: bool = True) -> list[Scan]:
+def read_scans(
+    root: Path, manifest: Manifest, *, exclude: bool = True, labelled: bool = True
+) -> list[Scan]:
     """Return the scans of a data set in natural order of case and day.
 
     Without ``train.csv`` the scans have no labels. Warnings go to the log.
@@ -67,23 +69,26 @@ def read_scans(root: Path, manifest: Manifest, *, exclude: bool = True) -> list[
         root: The folder with ``train`` and ``train.csv``, or ``train`` itself.
         manifest: The facts of the data set.
         exclude: Leave out the scans that the manifest knows to be bad.
+        labelled: Read ``train.csv``, and leave out scans without rows; else no scan has labels.
 
     Raises:
         DataError: Anything is wrong with any scan; all problems are told.
     """
-    findings = survey(root, manifest, exclude=exclude)
+    findings = survey(root, manifest, exclude=exclude, labelled=labelled)
     if findings.errors:
         raise DataError(*findings.problems)
     _log(findings.warnings)
     return list(findings.scans)
 
 
-def survey(root: Path, manifest: Manifest, *, exclude: bool = True) -> Findings:
+def survey(
+    root: Path, manifest: Manifest, *, exclude: bool = True, labelled: bool = True
+) -> Findings:
     """Return what `read_scans` would, with all problems and without raising."""
     problems: list[Problem] = []
     train, table = _locate(Path(root), problems)
     organs = manifest.labels.names
-    labels = read_labels(table, organs) if table else None
+    labels = read_labels(table, organs) if table and labelled else None
     problems += labels.problems if labels else []
     scans: list[Scan] = []
     folders: dict[str, SliceFolder] = {}
