@@ -9,6 +9,9 @@
     weights.safetensors
     predictions/      NIfTI of the held-out scans
     metrics.csv       a row an organ and scan
+
+Several folds of one request have a parent, ``<output>/<experiment>/<time>-folds``, with the scores
+of all of them.
 """
 
 import json
@@ -39,6 +42,11 @@ class Run:
     def experiment(self) -> str:
         """The name of the experiment: the bundle's, with ``_demo`` for demo settings."""
         return self.folder.parent.name
+
+    @property
+    def parent(self) -> str | None:
+        """The name of the run that this one is a fold of, None for a run of its own."""
+        return (self.read("provenance.json") or {}).get("parent")
 
     @property
     def splits(self) -> Path:
@@ -80,9 +88,9 @@ class Run:
         return json.loads(path.read_text()) if path.exists() else None
 
 
-def new_run(experiment: Path, config: Config) -> Run:
-    """Return a run in a new folder of `experiment`, named by the time and the fold."""
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-fold{config['fold']}"
+def new_run(experiment: Path, config: Config, *, kind: str | None = None) -> Run:
+    """Return a run in a new folder of `experiment`, named by the time and its kind: the fold."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{kind or 'fold' + str(config['fold'])}"
     taken = sum(1 for path in experiment.glob(f"{name}*"))
     folder = experiment / (f"{name}-{taken}" if taken else name)
     folder.mkdir(parents=True)
@@ -94,6 +102,11 @@ def latest_run(experiment: Path, *, fold: int) -> Run | None:
     folders = sorted((path.parent for path in experiment.glob("*/config.json")), reverse=True)
     runs = (open_run(folder) for folder in folders)
     return next((run for run in runs if run.config["fold"] == fold), None)
+
+
+def latest_folder(experiment: Path, kind: str) -> Path | None:
+    """Return the newest folder of a kind in `experiment`, such as ``folds``; None without one."""
+    return max(experiment.glob(f"*-{kind}*"), default=None)
 
 
 def open_run(folder: Path) -> Run:

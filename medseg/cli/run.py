@@ -27,7 +27,14 @@ STAGES = ("prepare", "train", "predict", "evaluate")
     type=click.Choice(STAGES),
     help="Do only this stage, on what the ones before left; may be repeated.",
 )
-@click.option("--fold", type=click.IntRange(min=0), default=0, help="Patients to hold out.")
+@click.option(
+    "--fold",
+    "folds",
+    multiple=True,
+    type=click.IntRange(min=0),
+    help="Which group of patients to hold out, by default 0; may be repeated.",
+)
+@click.option("--folds", "each", type=click.Choice(["all"]), help="Hold out each group in turn.")
 @click.option("--resume", is_flag=True, help="Go on where the newest run of the fold stopped.")
 @click.option("--weights", help="Folder or hub id of pretrained weights to start from.")
 @click.option("--tracking-uri", help="MLflow store or server; default <output>/mlflow.db.")
@@ -38,13 +45,28 @@ STAGES = ("prepare", "train", "predict", "evaluate")
 @options.verbosity
 @options.as_json
 @options.pass_state
-def run(state: State, /, *, stages: tuple[str, ...], **asked: Any) -> None:  # noqa: ANN401
+def run(
+    state: State,
+    /,
+    *,
+    stages: tuple[str, ...],
+    folds: tuple[int, ...],
+    each: str | None,
+    **asked: Any,  # noqa: ANN401
+) -> None:
     """Prepare, train, predict and evaluate TARGET, a bundle's folder or name."""
     from medseg.cli.display import display
     from medseg.stages.begin import Request
+    from medseg.stages.folds import run_folds
     from medseg.stages.run import run as run_stages
 
+    if folds and each:
+        raise click.UsageError("--fold and --folds exclude each other.")
+    request = Request(stages=stages or STAGES, fold=next(iter(folds), 0), **asked)
     with display(quiet=state.json or state.verbosity < 0) as shown:
-        done = run_stages(Request(stages=stages or STAGES, **asked), shown)
+        if each or len(folds) > 1:
+            done = run_folds(request, folds, shown)
+        else:
+            done = run_stages(request, shown)
     if state.json:
         click.echo(json.dumps({"run": str(done.folder), "summary": done.read("summary.json")}))

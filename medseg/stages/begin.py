@@ -54,19 +54,37 @@ def begin(request: Request, display: Display) -> Run:
     Raises:
         UsageError: There is no run to go on with, or it has other settings than those asked for.
     """
-    bundle = find_bundle(request.target)
-    demo = request.demo or request.data is None
-    experiment = request.output / f"{bundle.name}{'_demo' if demo else ''}"
+    bundle, experiment = find_bundle(request.target), experiment_of(request)
     before = latest_run(experiment, fold=request.fold)
     if not _is_new(request, before):
         if before is None:
             found = f"holds no run of fold {request.fold}"
             raise UsageError(Problem("E-RUN", str(experiment), found, fix="run all stages first"))
         return _continued(before, request)
+    return _started(new_run(experiment, configured(request, display)), bundle)
+
+
+def experiment_of(request: Request) -> Path:
+    """Return the folder of the request's runs."""
+    demo = request.demo or request.data is None
+    name = find_bundle(request.target).name
+    return request.output / f"{name}{'_demo' if demo else ''}"
+
+
+def configured(request: Request, display: Display) -> Config:
+    """Return the configuration of a new run, before it has a folder.
+
+    Raises:
+        UsageError: A setting is not there, or the fold is none of the folds.
+    """
+    demo = request.demo or request.data is None
     data = request.data or _phantom(request.output, display)
+    bundle = find_bundle(request.target)
     config = bundle.config("train", *["demo"] * demo, settings=request.settings)
-    config |= {"dataset_dir": str(data.resolve())} | _places(request)
-    return _started(new_run(experiment, config), bundle)
+    if request.fold >= config["folds"]:
+        found, expected = f"fold {request.fold} does not exist", f"0-{config['folds'] - 1}"
+        raise UsageError(Problem("E-FOLD", bundle.name, found, expected))
+    return config | {"dataset_dir": str(data.resolve())} | _places(request)
 
 
 def _is_new(request: Request, before: Run | None) -> bool:

@@ -11,14 +11,20 @@ from medseg.stages.track import tracked
 from medseg.stages.train import train
 
 
-def run(request: Request, display: Display) -> Run:
+def run(request: Request, display: Display, *, parent: Run | None = None) -> Run:
     """Do the stages asked for and return the run they worked on.
+
+    Args:
+        request: What the user asked for.
+        display: Where to show progress.
+        parent: The run below which MLflow shows this one, already tracked; see `run_folds`.
 
     Raises:
         MedsegError: Something was wrong; what earlier stages left stays.
     """
     current = begin(request, display)
-    with tracked(current, request.tracking_uri, output=request.output) as tracker:
+    uri, output = request.tracking_uri, request.output
+    with tracked(current, uri, output=output, parent=parent) as tracker:
         for stage in (stage for stage in STAGES if stage in request.stages):
             _do(stage, current, tracker, display)
     display.say(f"run: {current.folder}")

@@ -1,4 +1,4 @@
-"""Score: the held-out predictions against the original labels, as tables, pictures and metrics."""
+"""Score: the held-out predictions against the original labels, as tables and as metrics."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 from medseg.data import read_manifest
 from medseg.engine.tracking import Tracker
 from medseg.metrics.summary import Summary
-from medseg.report.pictures import draw_scan
 from medseg.report.scores import as_plain, summary_text, write_csv
 from medseg.runs import Run
 from medseg.stages.display import Display
@@ -17,10 +16,10 @@ from medseg.stages.held_out import held_out, predict_held_out, predicted
 def score(run: Run, tracker: Tracker, display: Display) -> Evaluation:
     """Score the test side of the run's fold on the scans' own grids.
 
-    Predicts what is not predicted yet. Leaves ``metrics.csv``, ``summary.json`` and ``overlays/``.
+    Predicts what is not predicted yet. Leaves ``metrics.csv`` and ``summary.json``.
     """
     manifest = read_manifest(run.config["manifest"])
-    scans = {item["scan_id"]: item["image"] for item in held_out(run)}
+    scans = {item["scan_id"] for item in held_out(run)}
     if not predicted(run):
         predict_held_out(run, display)
     display.begin("evaluate", len(scans))
@@ -28,31 +27,20 @@ def score(run: Run, tracker: Tracker, display: Display) -> Evaluation:
         run.predictions,
         Path(run.config["dataset_dir"]),
         manifest,
-        scan_ids=set(scans),
+        scan_ids=scans,
         progress=display.advance,
     )
     write_csv(run.folder / "metrics.csv", done.scores)
     run.write("summary.json", as_plain(done.scores, done.summary))
-    typical = scans[_median_scan(done)]
-    draw_scan(typical, run.predictions, manifest.labels, folder=run.folder / "overlays")
-    for name in ("metrics.csv", "summary.json", "overlays"):
-        tracker.log_artifact(run.folder / name, name if name == "overlays" else None)
-    tracker.log_metrics(_numbers(done.summary), step=run.config["epochs"])
+    for name in ("metrics.csv", "summary.json"):
+        tracker.log_artifact(run.folder / name)
+    tracker.log_metrics(numbers(done.summary), step=run.config["epochs"])
     display.say(summary_text(done.summary))
     return done
 
 
-def _median_scan(done: Evaluation) -> str:
-    """Return the scan in the middle by its mean Dice: neither the best nor the worst is typical."""
-    dice: dict[str, list[float]] = {}
-    for organ in done.scores:
-        dice.setdefault(organ.scan_id, []).append(0.0 if math.isnan(organ.dice) else organ.dice)
-    ranked = sorted(dice, key=lambda scan_id: sum(dice[scan_id]))
-    return ranked[len(ranked) // 2]
-
-
-def _numbers(summary: Summary) -> dict[str, float]:
-    """Return the means of the summary by name; those that do not exist are left out."""
+def numbers(summary: Summary) -> dict[str, float]:
+    """Return the means of a summary as MLflow names them; those that do not exist are left out."""
     found = {
         f"test/{metric}{kind}/{organ.organ}": mean
         for organ in summary.organs
