@@ -1,6 +1,7 @@
 """What the packages offer is what they say they offer, and naming it costs nothing."""
 
 import pkgutil
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -21,7 +22,8 @@ PACKAGES = ["medseg"] + [
 
 def by_kind(name):
     """Sort constants first, then classes, then the rest, as ruff sorts ``__all__``."""
-    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+    parts = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, parts)
 
 
 def offered(package):
@@ -42,6 +44,13 @@ def test_all_is_sorted_and_equals_what_is_importable(name):
     assert listed == sorted(set(listed), key=by_kind)
     assert all(getattr(package, public) is not None for public in listed)
     assert offered(package) <= set(listed)
+
+
+def test_no_module_bears_the_name_of_a_network():
+    """A bundle that names the network would get the module."""
+    package = import_module("medseg.models")
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert modules & set(package.__all__) == set()
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in PACKAGES])

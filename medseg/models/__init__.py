@@ -4,14 +4,13 @@
 ``(B, K, H, W)``.
 """
 
-from medseg.models.autoencoder import UnpoolingAutoencoder, autoencoder, autoencoder_inception
 from medseg.models.deeplabv3plus import (
     DeepLabV3Plus,
     deeplabv3plus_r18,
     deeplabv3plus_r50,
     deeplabv3plus_r101,
 )
-from medseg.models.resunet import ResUNet, resunet
+from medseg.models.residual_unet import ResUNet, resunet
 from medseg.models.segformer import (
     SegFormer,
     segformer_b0,
@@ -21,8 +20,9 @@ from medseg.models.segformer import (
     segformer_b4,
     segformer_b5,
 )
-from medseg.models.unet import UNet, potinet, unet, xopinet
-from medseg.models.unext import UNeXt, unext, unext_paper
+from medseg.models.shifted_mlp import UNeXt, unext, unext_paper
+from medseg.models.unets import UNet, potinet, unet, xopinet
+from medseg.models.unpooling import UnpoolingAutoencoder, autoencoder, autoencoder_inception
 
 __all__ = [
     "DeepLabV3Plus",

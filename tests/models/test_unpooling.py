@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from medseg.models import UnpoolingAutoencoder
-from medseg.models.autoencoder import pooled, unpooled
+from medseg.models.unpooling import pooled, unpooled
 
 
 def test_maxima_come_back_to_their_places_worked_out_by_hand():

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from medseg.models import unext
-from medseg.models.unext import shifted
+from medseg.models.shifted_mlp import shifted
 
 
 @pytest.mark.parametrize("dim", [pytest.param(2, id="height"), pytest.param(3, id="width")])
