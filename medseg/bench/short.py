@@ -48,6 +48,9 @@ SUBJECTS: Mapping[str, Subject] = {
     "inference": Subject(
         "a whole scan through the network", "medseg.bench.inference", {"slices": 32, "steps": 30}
     ),
+    "surface": Subject(
+        "surface metrics of a scan's organs", "medseg.bench.surface", {"slices": 48}
+    ),
     "tracking": Subject("steps logged in MLflow", "medseg.bench.tracking", {"steps": 100}),
     "startup": Subject("commands that need torch", "medseg.bench.startup", {}),
 }
