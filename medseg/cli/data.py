@@ -135,6 +135,51 @@ def split(state: State, /, **asked: Any) -> None:  # noqa: ANN401
 
 
 @data.command()
+@_manifest
+@_data
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Of all slices.",
+)
+@options.seed
+@options.verbosity
+@options.as_json
+@options.pass_state
+def leak(state: State, /, **asked: Any) -> None:  # noqa: ANN401
+    """Tell what a split by slices would leak; it is written nowhere.
+
+    Draws slices at random for testing, as many papers do, and scores the model that needs no
+    training then: copying the outlines of the nearest slice on the other side.
+    """
+    from medseg.cli.display import display
+    from medseg.data.manifest import read_manifest
+    from medseg.data.splits import random_slice_split
+    from medseg.data.uwmgi import read_scans
+    from medseg.report.reported import Reported, reported_plain, slice_table
+    from medseg.report.score_tables import aligned
+    from medseg.stages.leak import measure_leak
+
+    facts = read_manifest(asked["manifest"])
+    scans = [scan for scan in read_scans(asked["root"], facts) if scan.rle is not None]
+    split = random_slice_split(scans, test_share=asked["test_share"], seed=asked["seed"] or 0)
+    with display(quiet=state.json or state.verbosity < 0) as shown_on:
+        found = measure_leak(scans, split, facts.labels, display=shown_on)
+    if state.json:
+        copied = reported_plain(Reported(slice_wise=found.copied))["slice_wise"]
+        click.echo(json.dumps({**found._asdict(), "copied": copied}))
+        return
+    click.echo(
+        f"{found.n_torn} of {found.n_patients} patients have slices on both sides\n"
+        f"{found.n_beside} of {found.n_test} test slices lie beside a training slice\n"
+        f"copying the nearest training slice, with no model at all, scores on the test slices\n\n"
+        f"{aligned(slice_table(found.copied))}"
+    )
+
+
+@data.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--patients", type=click.IntRange(min=1), default=6, show_default=True, help="Random people."

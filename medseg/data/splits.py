@@ -7,6 +7,9 @@ it can be cited, and checked against the data it is used on.
 
 Faults: E-SPLIT (nothing to train or test on, or the file does not fit the data), E-LEAK (a
 patient or a picture on two sides), E-FOLD (no such fold).
+
+`random_slice_split` is the wrong way, which many papers go: it is here to be measured, and no
+training takes it.
 """
 
 import hashlib
@@ -22,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medseg.data.hashes import scan_hash, slice_hashes, twins
 from medseg.errors import DataError, Problem, UsageError
 from medseg.io.rle import is_empty
-from medseg.scan import Scan
+from medseg.scan import Scan, case_id_of
 
 RULE = (
     "patients in groups, greedily balanced by scans and slices of each organ, "
@@ -40,6 +43,32 @@ class Fold(NamedTuple):
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+
+
+class SliceSplit(NamedTuple):
+    """Slices on two sides, as scan id and slice number, whatever patient they are of.
+
+    Attributes:
+        train: Slices to learn from.
+        test: The others.
+    """
+
+    train: frozenset[tuple[str, int]]
+    test: frozenset[tuple[str, int]]
+
+    @property
+    def torn(self) -> frozenset[str]:
+        """The patients with slices on both sides: what leaks."""
+        train, test = ({case_id_of(scan_id) for scan_id, _ in side} for side in self)
+        return frozenset(train & test)
+
+    @property
+    def n_beside(self) -> int:
+        """Test slices with a training slice directly above or below, which looks the same."""
+        return sum(
+            (scan_id, n - 1) in self.train or (scan_id, n + 1) in self.train
+            for scan_id, n in self.test
+        )
 
 
 class ScanFacts(BaseModel):
@@ -225,6 +254,20 @@ def make_splits(
     return Splits(groups, facts, seed, manifest)
 
 
+def random_slice_split(
+    scans: Sequence[Scan], *, test_share: float = 0.2, seed: int = 0
+) -> SliceSplit:
+    """Draw slices for the test side, whatever scan or patient they are of: this leaks.
+
+    For measuring what such a split is worth, see `medseg.stages.leak`. The same scans and seed give
+    the same slices on any machine.
+    """
+    slices = [(scan.scan_id, number) for scan in scans for number in scan.slice_numbers]
+    drawn = sorted(slices, key=lambda each: _lot(seed, f"{each[0]}:{each[1]}"))
+    count = round(test_share * len(drawn))
+    return SliceSplit(frozenset(drawn[count:]), frozenset(drawn[:count]))
+
+
 def read_splits(path: Path) -> Splits:
     """Return a split from its JSON file.
 
@@ -256,15 +299,10 @@ def read_splits(path: Path) -> Splits:
 
 def _balanced(loads: Mapping[str, Counter[str]], count: int, seed: int) -> Groups:
     """Give each patient, largest first, to the group that it overloads least."""
-
-    def lot(patient: str) -> bytes:
-        # Unlike a generator's stream, a hash is the same in every version of every library.
-        return hashlib.sha256(f"{seed}:{patient}".encode()).digest()
-
     total: Counter[str] = sum(loads.values(), Counter())
     groups: list[list[str]] = [[] for _ in range(count)]
     held: list[Counter[str]] = [Counter() for _ in range(count)]
-    for patient in sorted(loads, key=lambda patient: (-loads[patient]["scans"], lot(patient))):
+    for patient in sorted(loads, key=lambda p: (-loads[p]["scans"], _lot(seed, p))):
         load = loads[patient]
 
         def overload(group: int, load: Counter[str] = load) -> float:
@@ -277,6 +315,11 @@ def _balanced(loads: Mapping[str, Counter[str]], count: int, seed: int) -> Group
         groups[best].append(patient)
         held[best].update(load)
     return tuple(tuple(sorted(group, key=_natural)) for group in groups)
+
+
+def _lot(seed: int, name: str) -> bytes:
+    # Unlike a generator's stream, a hash is the same in every version of every library.
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
 def _organ_slices(scan: Scan) -> dict[str, int]:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from medseg.data.hashes import scan_hash, slice_hashes, twins
 from medseg.data.manifest import read_manifest
-from medseg.data.splits import Splits, make_splits, read_splits
+from medseg.data.splits import (
+    SliceSplit,
+    Splits,
+    make_splits,
+    random_slice_split,
+    read_splits,
+)
 from medseg.data.uwmgi import read_scans
 from medseg.errors import DataError, UsageError
 from medseg.scan import Scan
@@ -270,3 +276,54 @@ def test_a_file_that_vanished_is_named(kaggle):
 
 def test_no_scans_have_no_twins():
     assert twins([], {}) == []
+
+
+# --- Slices at random, which leaks --------------------------------------------------------------
+
+
+def numbered(case, *, day=0, slices=20):
+    """Return a scan without files of so many slices."""
+    return Scan(f"case{case}", day, (), tuple(range(1, slices + 1)), (8, 8), (1.5, 1.5, 3.0), {})
+
+
+def test_random_slices_put_every_patient_on_both_sides():
+    scans = [numbered(case, day=day) for case in range(4) for day in (0, 9)]
+    split = random_slice_split(scans, test_share=0.25, seed=2)
+    assert len(split.test) == 40
+    assert len(split.train) == 120
+    assert not split.train & split.test
+    assert split.torn == {"case0", "case1", "case2", "case3"}
+    assert split.n_beside > 30
+
+
+def test_patients_of_the_honest_split_are_never_on_both_sides():
+    splits = make_splits([bare(case, day=day) for case in range(9) for day in (0, 9)], folds=3)
+    for index in range(3):
+        fold = splits.fold(index)
+        sides = [frozenset((scan_id, 1) for scan_id in side) for side in (fold.train, fold.test)]
+        assert SliceSplit(*sides).torn == frozenset()
+        assert SliceSplit(*sides).n_beside == 0
+
+
+def test_a_patient_whose_days_are_on_two_sides_is_torn_too():
+    split = SliceSplit(frozenset({("case1_day0", 4)}), frozenset({("case1_day9", 5)}))
+    assert split.torn == {"case1"}
+    assert split.n_beside == 0  # the slice below belongs to another scan
+
+
+def test_slices_beside_are_directly_above_or_below():
+    train = frozenset({("a", 1), ("a", 5)})
+    split = SliceSplit(train, frozenset({("a", 2), ("a", 3), ("a", 4), ("a", 7)}))
+    assert split.n_beside == 2
+
+
+def test_the_slices_of_a_seed_never_change():
+    scans = [numbered(1, slices=3), numbered(2, slices=2)]
+    split = random_slice_split(scans, test_share=0.4)
+    # Of `printf 0:case1_day0:1 | sha256sum` and the other four, these two are the smallest.
+    assert split.test == TEST_SLICES_OF_SEED_0
+    assert random_slice_split(scans[::-1], test_share=0.4) == split
+    assert random_slice_split(scans, test_share=0.4, seed=1) != split
+
+
+TEST_SLICES_OF_SEED_0 = {("case1_day0", 1), ("case1_day0", 3)}
