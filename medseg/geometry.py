@@ -55,6 +55,18 @@ class Grid:
         object.__setattr__(self, "affine_ras_mm", affine)
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
 
+    def __str__(self) -> str:
+        """Return shape, spacing, orientation and the first voxel's place, on one line.
+
+        >>> print(lpi_grid((266, 266, 144), (1.5, 1.5, 3.0)))
+        266 x 266 x 144 voxels of 1.5 x 1.5 x 3 mm, LPI from (0, 0, 0) mm
+        """
+        sides = " x ".join(map(str, self.shape))
+        spacing = " x ".join(f"{side_mm:.6g}" for side_mm in self.spacing_mm)
+        # Adding 0.0 leaves no minus before a zero.
+        first = ", ".join(f"{mm + 0.0:.6g}" for mm in self.affine_ras_mm[:3, 3])
+        return f"{sides} voxels of {spacing} mm, {''.join(self.axis_codes)} from ({first}) mm"
+
     @property
     def spacing_mm(self) -> Spacing:
         """Voxel edge lengths along I, J and K."""
@@ -143,22 +155,14 @@ def require_same_grid(
 ) -> None:
     """Raise GeometryError unless both grids have one shape and lie within `tolerance_mm`."""
     if a.shape != b.shape:
-        raise GeometryError(
-            Problem(
-                "E-GRID", subject, f"shape is {b.shape}", f"{a.shape}", "compare files of one grid"
-            )
-        )
+        fix = "compare files of one grid"
+        raise GeometryError(Problem("E-GRID", subject, f"has {b}", str(a), fix))
     shift = corner_shift_mm(a, b)
     if shift > tolerance_mm:
-        raise GeometryError(
-            Problem(
-                "E-GRID",
-                subject,
-                f"lies {shift:.3f} mm off its reference",
-                f"at most {tolerance_mm} mm",
-                "was it drawn on another series? Resample it onto the reference first",
-            )
-        )
+        found = f"lies {shift:.3f} mm off its reference: {b}"
+        expected = f"{a}, to {tolerance_mm} mm"
+        fix = "was it drawn on another series? Resample it onto the reference first"
+        raise GeometryError(Problem("E-GRID", subject, found, expected, fix))
 
 
 def axis_maps(source: Grid, target: Grid) -> tuple[AxisMap, AxisMap, AxisMap]:

@@ -11,6 +11,8 @@ from medseg.cli.options import State
 from medseg.errors import PartialError, shown
 
 if TYPE_CHECKING:
+    from medseg.data.manifest import Manifest
+    from medseg.labels import LabelSet
     from medseg.stages.evaluate import Evaluation
 
 _PLACE = click.Path(exists=True, path_type=Path)
@@ -62,6 +64,7 @@ def evaluate(
     *,
     predictions: Path,
     reference: Path,
+    manifest: str,
     csv_file: Path | None,
     save: Path | None,
     **asked: Any,  # noqa: ANN401 - how to evaluate
@@ -73,16 +76,16 @@ def evaluate(
     data set, with train.csv; or a CSV of run-length rows: id, class and segmentation or predicted.
     A scan without a prediction counts as missed.
     """
-    done = _evaluated(predictions, reference, quiet=state.json or state.verbosity < 0, **asked)
-    if csv_file is not None:
-        from medseg.report.scores import write_csv
+    from medseg.data.manifest import read_manifest
+    from medseg.report.scores import save_scores, write_csv
 
+    facts, quiet = read_manifest(manifest), state.json or state.verbosity < 0
+    done = _evaluated(predictions, reference, facts, quiet=quiet, **asked)
+    if csv_file is not None:
         write_csv(csv_file, done.scores)
     if save is not None:
-        from medseg.report.scores import save_scores
-
         save_scores(save, done.scores, done.summary, done.problems)
-    _tell(done, as_json=state.json)
+    _tell(done, facts.labels, as_json=state.json)
     if any(problem.level == "error" for problem in done.problems):
         click.get_current_context().exit(PartialError.exit_code)
 
@@ -90,14 +93,13 @@ def evaluate(
 def _evaluated(
     predictions: Path,
     reference: Path,
+    facts: "Manifest",
     *,
     quiet: bool,
-    manifest: str,
     workers: int | None,
     **asked: Any,  # noqa: ANN401 - fields of Options
 ) -> "Evaluation":
     from medseg.cli.display import display
-    from medseg.data.manifest import read_manifest
     from medseg.stages.evaluate import Options
     from medseg.stages.evaluate import evaluate as evaluate_sides
     from medseg.stages.workers import cores
@@ -110,19 +112,24 @@ def _evaluated(
                 watched.begin("evaluate", total)
             watched.advance(done, total)
 
-        return evaluate_sides(
-            predictions, reference, read_manifest(manifest), options=chosen, progress=advance
-        )
+        return evaluate_sides(predictions, reference, facts, options=chosen, progress=advance)
 
 
-def _tell(done: "Evaluation", *, as_json: bool) -> None:
+def _tell(done: "Evaluation", labels: "LabelSet", *, as_json: bool) -> None:
     """Print the summary on stdout, and what is worth knowing on stderr or in the same JSON."""
+    from rich.console import Console
+
+    from medseg.cli.score_tables import print_scores
     from medseg.report.scores import as_plain, summary_text
 
     if as_json:
         problems = [problem.as_dict() for problem in done.problems]
         click.echo(json.dumps({**as_plain(done.scores, done.summary), "problems": problems}))
         return
-    click.echo(summary_text(done.summary, done.scores))
+    console = Console()
+    if console.is_terminal:
+        print_scores(console, done.scores, done.summary, labels)
+    else:
+        click.echo(summary_text(done.summary, done.scores))
     if done.problems:
         click.echo(shown(done.problems), err=True)

@@ -14,12 +14,12 @@ from medseg.metrics.summary import OrganSummary, Summary, worst
 # Those of METRICS that fit beside each other; all are in the CSV.
 SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm", "volume_error_ml")
 
-LEGEND = (
+_LEGEND = (
     "found: mean over the n scans where the organ is there and was predicted.",
     "all: mean over the n scans where it is there or was predicted; of those missed and of false "
     "positives shares count 0, distances the scan's diagonal, and volumes as they are.",
-    "sensitivity: share of the scans with the organ in which it was predicted; specificity: share "
-    "of those without it in which it was left out.",
+    "sens.: sensitivity, the share of the scans with the organ in which it was predicted; spec.: "
+    "specificity, the share of those without it in which it was left out.",
     "Scans with the organ on neither side are in no mean.",
 )
 
@@ -36,7 +36,7 @@ def tables(summary: Summary) -> tuple[Table, Table]:
     """Return two tables: scans by status with detection rates, and the means of both kinds."""
     counts = Table(
         "Scans by organ",
-        ("", "found", "missed", "false positive", "neither", "sensitivity", "specificity"),
+        ("", "found", "missed", "false positive", "neither", "sens.", "spec."),
         tuple(_counts(organ) for organ in summary.organs),
     )
     metrics = [metric for metric in METRICS if metric.name in SHOWN]
@@ -48,20 +48,21 @@ def tables(summary: Summary) -> tuple[Table, Table]:
     return counts, means
 
 
-def worst_lines(scores: Sequence[OrganScore]) -> list[str]:
-    """Return a line an organ with its three worst scans; those on neither side are not listed."""
-    return [
-        f"{organ}: {', '.join(_worst(score) for score in rows)}"
-        for organ, rows in worst(scores, count=3).items()
-        if rows
-    ]
-
-
-def tolerance_text(scores: Sequence[OrganScore]) -> str:
-    """Return what surface Dice means in these scores; empty without any."""
+def legend(scores: Sequence[OrganScore]) -> list[str]:
+    """Return what the columns mean, a sentence or two a line."""
     tolerances = sorted({score.tolerance_mm for score in scores})
     within = " or ".join(f"{tolerance_mm:g}" for tolerance_mm in tolerances)
-    return f"Surface Dice: share of both surfaces within {within} mm." if scores else ""
+    surface = [f"Surface Dice: share of both surfaces within {within} mm of the other."]
+    return [*_LEGEND, *surface * bool(scores)]
+
+
+def worst_lines(scores: Sequence[OrganScore]) -> dict[str, str]:
+    """Return the three worst scans of each organ; those on neither side are not among them."""
+    return {
+        organ: ", ".join(map(_worst, rows))
+        for organ, rows in worst(scores, count=3).items()
+        if rows
+    }
 
 
 def markdown(
@@ -70,9 +71,10 @@ def markdown(
     """Return the tables, their legend, the worst scans and all problems as Markdown."""
     parts = [f"# Scores of {summary.n_scans} scans"]
     parts += [f"## {table.title}\n\n{_marked(table)}" for table in tables(summary)]
-    parts.append("\n".join(f"- {line}" for line in (*LEGEND, tolerance_text(scores)) if line))
+    parts.append("\n".join(f"- {line}" for line in legend(scores)))
     if lines := worst_lines(scores):
-        parts.append("## Worst scans\n\n" + "\n".join(f"- {line}" for line in lines))
+        rows = (f"- {organ}: {line}" for organ, line in lines.items())
+        parts.append("## Worst scans, by Dice (HD95)\n\n" + "\n".join(rows))
     if problems:
         parts.append(f"## Problems\n\n```text\n{shown(problems)}\n```")
     return "\n\n".join(parts) + "\n"

@@ -12,14 +12,7 @@ from medseg.errors import DataError, Problem
 from medseg.io.atomic import replacing
 from medseg.metrics.scores import OrganScore
 from medseg.metrics.summary import Summary
-from medseg.report.score_tables import (
-    LEGEND,
-    aligned,
-    markdown,
-    tables,
-    tolerance_text,
-    worst_lines,
-)
+from medseg.report.score_tables import aligned, legend, markdown, tables, worst_lines
 from medseg.scan import case_id_of
 
 COLUMNS = ("scan_id", "case_id", *OrganScore._fields[1:])
@@ -79,10 +72,10 @@ def save_scores(
 def summary_text(summary: Summary, scores: Sequence[OrganScore] = ()) -> str:
     """Return the tables as text of at most 120 columns, the worst scans last where given scores."""
     parts = [f"{summary.n_scans} scans", *(aligned(table) for table in tables(summary))]
-    legend = [*LEGEND, tolerance_text(scores)]
-    parts.append("\n".join(fill(line, 100, subsequent_indent="  ") for line in legend if line))
+    parts.append("\n".join(fill(line, 100, subsequent_indent="  ") for line in legend(scores)))
     if lines := worst_lines(scores):
-        parts.append("\n".join(["Worst scans, by Dice (HD95)", *(f"  {line}" for line in lines)]))
+        rows = (f"  {organ}: {line}" for organ, line in lines.items())
+        parts.append("\n".join(["Worst scans, by Dice (HD95)", *rows]))
     return "\n\n".join(parts)
 
 

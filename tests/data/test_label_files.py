@@ -170,10 +170,20 @@ def moved(shift_mm):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        pytest.param(lpi_grid((6, 5, 3), (1.5, 1.25, 3.0)), r"shape is \(6, 5, 3\)", id="shorter"),
-        pytest.param(lpi_grid((5, 6, 4), (1.25, 1.5, 3.0)), r"shape is \(5, 6, 4\)", id="swapped"),
-        pytest.param(lpi_grid(SHAPE, (1.5, 1.5, 3.0)), "lies 1.000 mm off", id="spacing"),
-        pytest.param(moved(0.5), "lies 0.500 mm off", id="half a voxel"),
+        pytest.param(
+            lpi_grid((6, 5, 3), (1.5, 1.25, 3.0)),
+            r"has 6 x 5 x 3 voxels.*expected 6 x 5 x 4 voxels",
+            id="shorter",
+        ),
+        pytest.param(lpi_grid((5, 6, 4), (1.25, 1.5, 3.0)), r"has 5 x 6 x 4 voxels", id="swapped"),
+        pytest.param(
+            lpi_grid(SHAPE, (1.5, 1.5, 3.0)),
+            r"lies 1.000 mm off.*1.5 x 1.5 x 3 mm.*1.5 x 1.25 x 3 mm",
+            id="spacing",
+        ),
+        pytest.param(
+            moved(0.5), r"lies 0.500 mm off.*\(0, 0.5, 0\).*\(0, 0, 0\)", id="half a voxel"
+        ),
     ],
 )
 def test_masks_of_another_place_are_refused(grid, message):
