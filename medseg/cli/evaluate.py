@@ -51,6 +51,14 @@ _PLACE = click.Path(exists=True, path_type=Path)
     help="Write scores.csv, summary.json and summary.md into this folder.",
 )
 @click.option(
+    "--competition",
+    is_flag=True,
+    help="Also give the UW-Madison competition's score, in its variants.",
+)
+@click.option(
+    "--slice-wise", is_flag=True, help="Also give means over slices, as many papers report them."
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     help="Scans at once, each in memory; default is a scan a core.",
@@ -84,7 +92,7 @@ def evaluate(
     if csv_file is not None:
         write_csv(csv_file, done.scores)
     if save is not None:
-        save_scores(save, done.scores, done.summary, done.problems)
+        save_scores(save, done.scores, done.summary, done.problems, reported=done.reported)
     _tell(done, facts.labels, as_json=state.json)
     if any(problem.level == "error" for problem in done.problems):
         click.get_current_context().exit(PartialError.exit_code)
@@ -97,11 +105,11 @@ def _evaluated(
     *,
     quiet: bool,
     workers: int | None,
-    **asked: Any,  # noqa: ANN401 - fields of Options
+    **asked: Any,  # noqa: ANN401 - fields of Options, and flags of its `others`
 ) -> "Evaluation":
     from medseg.cli.display import display
-    from medseg.stages.evaluate import Options
     from medseg.stages.evaluate import evaluate as evaluate_sides
+    from medseg.stages.evaluation import Options
     from medseg.stages.workers import cores
 
     chosen = Options(workers=workers or cores(), **asked)
@@ -120,16 +128,20 @@ def _tell(done: "Evaluation", labels: "LabelSet", *, as_json: bool) -> None:
     from rich.console import Console
 
     from medseg.cli.score_tables import print_scores
+    from medseg.report.reported import reported_plain, reported_text
     from medseg.report.scores import as_plain, summary_text
 
     if as_json:
         problems = [problem.as_dict() for problem in done.problems]
-        click.echo(json.dumps({**as_plain(done.scores, done.summary), "problems": problems}))
+        told = {**as_plain(done.scores, done.summary), **reported_plain(done.reported)}
+        click.echo(json.dumps({**told, "problems": problems}))
         return
     console = Console()
     if console.is_terminal:
         print_scores(console, done.scores, done.summary, labels)
     else:
         click.echo(summary_text(done.summary, done.scores))
+    if text := reported_text(done.reported):
+        click.echo(f"\n{text}")
     if done.problems:
         click.echo(shown(done.problems), err=True)

@@ -38,6 +38,12 @@ def reported_text(reported: Reported) -> str:
     return "\n\n".join(parts)
 
 
+def reported_markdown(reported: Reported) -> str:
+    """Return the same as a section of a Markdown file; empty where nothing was asked for."""
+    text = reported_text(reported)
+    return f"\n## As others report\n\n```text\n{text}\n```\n" if text else ""
+
+
 def reported_plain(reported: Reported) -> dict[str, object]:
     """Return what was asked for as JSON values, by the keys ``competition`` and ``slice_wise``."""
     plain: dict[str, object] = {}
@@ -71,8 +77,8 @@ def competition_table(scores: Mapping[str, CompetitionScore]) -> Table:
 
 
 def slice_table(summaries: Sequence[SliceSummary]) -> Table:
-    """Return a row an organ: the means with empties as 1, as 0 and left out."""
-    kinds = ("empties 1", "empties 0", "without")
+    """Return a row an organ: the means with empty slices as 1, as 0 and skipped."""
+    kinds = ("empty 1", "empty 0", "skipped")
     return Table(
         WARNING,
         ("", "slices", "empty", *(f"{name}, {kind}" for name in ("Dice", "IoU") for kind in kinds)),

@@ -12,11 +12,13 @@ from medseg.errors import DataError, Problem
 from medseg.io.atomic import replacing
 from medseg.metrics.scores import OrganScore
 from medseg.metrics.summary import Summary
+from medseg.report.reported import Reported, reported_markdown, reported_plain
 from medseg.report.score_tables import aligned, legend, markdown, tables, worst_lines
 from medseg.scan import case_id_of
 
 COLUMNS = ("scan_id", "case_id", *OrganScore._fields[1:])
 _NUMBERS = OrganScore._fields[3:]
+_NOTHING = Reported()
 
 
 def write_csv(path: Path, scores: Sequence[OrganScore]) -> None:
@@ -57,13 +59,16 @@ def save_scores(
     scores: Sequence[OrganScore],
     summary: Summary,
     problems: Sequence[Problem] = (),
+    *,
+    reported: Reported = _NOTHING,
 ) -> None:
     """Write ``scores.csv``, ``summary.json`` and ``summary.md`` into `folder`, made if needed."""
-    told = {**as_plain(scores, summary), "problems": [problem.as_dict() for problem in problems]}
+    told = {**as_plain(scores, summary), **reported_plain(reported)}
+    told["problems"] = [problem.as_dict() for problem in problems]
     write_csv(folder / "scores.csv", scores)
     for name, text in (
         ("summary.json", json.dumps(told, indent=2) + "\n"),
-        ("summary.md", markdown(scores, summary, problems)),
+        ("summary.md", markdown(scores, summary, problems) + reported_markdown(reported)),
     ):
         with replacing(folder / name) as stream:
             stream.write(text.encode())

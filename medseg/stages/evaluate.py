@@ -9,33 +9,25 @@ from medseg.data.label_files import unmatched
 from medseg.data.manifest import Manifest
 from medseg.data.sides import find_sides
 from medseg.errors import DataError, Problem
-from medseg.metrics.scores import TOLERANCE_MM, OrganScore
+from medseg.metrics.scores import OrganScore
 from medseg.metrics.summary import Summary, summarise
+from medseg.report.reported import Reported
+from medseg.stages.evaluation import Options
+from medseg.stages.reported import reported
 from medseg.stages.scan_scores import Pair, score_one
 from medseg.stages.workers import worked
 
 
 class Evaluation(NamedTuple):
-    """Scores by organ and scan, their summary, and what went wrong or is worth knowing."""
+    """Scores by organ and scan, their summary, and what went wrong or is worth knowing.
+
+    Scores as others report them are there if asked for.
+    """
 
     scores: tuple[OrganScore, ...]
     summary: Summary
     problems: tuple[Problem, ...]
-
-
-class Options(NamedTuple):
-    """How to evaluate.
-
-    Attributes:
-        data: The data set whose slices a table of run-length rows is about; None takes the side
-            that is a data set.
-        tolerance_mm: Of the normalised surface Dice.
-        workers: Processes, each with one scan in memory; see `medseg.stages.workers`.
-    """
-
-    data: Path | None = None
-    tolerance_mm: float = TOLERANCE_MM
-    workers: int = 1
+    reported: Reported = Reported()
 
 
 _AS_USUAL = Options()
@@ -68,7 +60,7 @@ def evaluate(
     predicted, references = find_sides(predictions, reference, manifest, data=options.data)
     chosen = [scan_id for scan_id in references if scan_ids is None or scan_id in scan_ids]
     pairs = [Pair(scan_id, predicted.get(scan_id), references[scan_id]) for scan_id in chosen]
-    score = partial(score_one, labels=manifest.labels, tolerance_mm=options.tolerance_mm)
+    score = partial(score_one, labels=manifest.labels, options=options)
     results = worked(score, pairs, workers=options.workers, progress=progress)
     problems = unmatched(chosen, predicted) + [p for result in results for p in result.problems]
     if not any(result.compared for result in results):
@@ -76,4 +68,5 @@ def evaluate(
         expected = "files named as the reference's scans"
         raise DataError(Problem("E-MISSING", str(predictions), found, expected), *problems)
     scores = tuple(score for result in results for score in result.scores)
-    return Evaluation(scores, summarise(scores), tuple(problems))
+    others = reported([result.reported for result in results], manifest)
+    return Evaluation(scores, summarise(scores), tuple(problems), others)

@@ -8,6 +8,8 @@ from medseg.data.label_files import LabelFiles, LabelRows
 from medseg.errors import DataError, Problem
 from medseg.labels import LabelSet
 from medseg.metrics.scores import OrganScore, score_scan
+from medseg.stages.evaluation import Options
+from medseg.stages.reported import ReportedTerms, measure_reported
 
 
 class Pair(NamedTuple):
@@ -25,18 +27,20 @@ class ScanResult(NamedTuple):
         scores: One an organ; none where the reference cannot be read.
         problems: What is wrong with either side.
         compared: Whether both sides could be read, and lie on one grid.
+        reported: What it adds to scores as others report them.
     """
 
     scores: tuple[OrganScore, ...]
     problems: tuple[Problem, ...]
     compared: bool
+    reported: ReportedTerms = ReportedTerms()
 
 
-def score_one(pair: Pair, *, labels: LabelSet, tolerance_mm: float) -> ScanResult:
+def score_one(pair: Pair, *, labels: LabelSet, options: Options) -> ScanResult:
     """Score a scan; a prediction that cannot be read, or lies elsewhere, is missed."""
     problems: list[Problem] = []
     scores: list[OrganScore] = []
-    pred = None
+    pred, others = None, ReportedTerms()
     with _noting(problems):
         truth = pair.ref.read(labels)
         if pair.pred is not None:
@@ -48,9 +52,12 @@ def score_one(pair: Pair, *, labels: LabelSet, tolerance_mm: float) -> ScanResul
             organs=labels.names,
             scan_id=pair.scan_id,
             grid=truth.grid,
-            tolerance_mm=tolerance_mm,
+            tolerance_mm=options.tolerance_mm,
         )
-    return ScanResult(tuple(scores), tuple(problems), compared=pred is not None)
+        others = measure_reported(
+            pred, truth, scan_id=pair.scan_id, organs=labels.names, options=options
+        )
+    return ScanResult(tuple(scores), tuple(problems), pred is not None, others)
 
 
 @contextmanager

@@ -71,4 +71,4 @@ def test_the_command_tells_what_leaks(tiny_phantom, capsys, as_json):
         assert "not comparable" in rows["copied"]["warning"]
     else:
         assert "3 of 3 patients have slices on both sides" in told
-        assert "Dice, empties 1" in told
+        assert "Dice, empty 1" in told
