@@ -39,7 +39,9 @@ def folders(tmp_path):
 
 
 def evaluated(folders, *options):
-    return main(["evaluate", str(folders / "pred"), str(folders / "ref"), "-q", *options])
+    return main(
+        ["evaluate", str(folders / "pred"), str(folders / "ref"), "-q", "--workers", "1", *options]
+    )
 
 
 # Rows: stomach 0 and 1, the other 22 empty. Unit cube: 2 / 6 over sqrt 3 in one of two scans.
