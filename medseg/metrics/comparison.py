@@ -29,6 +29,7 @@ from medseg.metrics.statistics import (
     rank_stability,
     signed_rank_p,
 )
+from medseg.scan import case_id_of
 
 ALPHA = 0.05
 
@@ -150,7 +151,7 @@ def compare_scores(
         metric=paired.metric,
         runs=paired.runs,
         n_scans=len(paired.scan_ids),
-        n_patients=len({patient for organ in paired.organs for patient in organ.patients}),
+        n_patients=len(set(map(case_id_of, paired.scan_ids))),
         organs=_concluded(organs, paired.metric),
         ranking=ranking,
         n_tests=n_tests,

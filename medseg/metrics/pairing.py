@@ -33,15 +33,20 @@ class PairedOrgan(NamedTuple):
 
     Attributes:
         organ: Its name, or `ALL_ORGANS`.
-        patients: The patient of each scan.
+        scan_ids: The scans.
         values: What each run has there, ``(scans, runs)``.
         found: For each run the values where it predicted what is there; empty of `ALL_ORGANS`.
     """
 
     organ: str
-    patients: tuple[str, ...]
+    scan_ids: tuple[str, ...]
     values: Floats
     found: tuple[Floats, ...]
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of each scan."""
+        return tuple(map(case_id_of, self.scan_ids))
 
 
 class Paired(NamedTuple):
@@ -80,8 +85,8 @@ def pair_scores(runs: Mapping[str, Sequence[OrganScore]], metric: Metric) -> Pai
         raise DataError(Problem("E-PAIRS", " and ".join(tables), found, f"common {what}s", fix))
     _require_one_reference(tables, scan_ids, metric)
     singles = [_organ(organ, tables, scan_ids, metric) for organ in organs]
-    whole = [_mean_of(organs, tables, scan_ids, metric)] if len(organs) > 1 else []
-    counted = tuple(organ for organ in singles + whole if organ.patients)
+    whole = [_mean_of(singles)] if len(organs) > 1 else []
+    counted = tuple(organ for organ in singles + whole if organ.scan_ids)
     return Paired(tuple(tables), metric, scan_ids, counted, tuple(_left_out(tables, scan_ids)))
 
 
@@ -164,21 +169,17 @@ def _organ(
     ok = np.array([[s.status == "ok" for s in row] for row in scores], bool)
     values, ok = (table.reshape(len(scans), len(tables)) for table in (values, ok))
     found = tuple(values[ok[:, run], run] for run in range(len(tables)))
-    return PairedOrgan(organ, tuple(map(case_id_of, scans)), values, found)
+    return PairedOrgan(organ, tuple(scans), values, found)
 
 
-def _mean_of(
-    organs: Sequence[str], tables: Mapping[str, Rows], scan_ids: Sequence[str], metric: Metric
-) -> PairedOrgan:
+def _mean_of(organs: Sequence[PairedOrgan]) -> PairedOrgan:
     """Return the mean over the organs that count in each scan."""
     rows: dict[str, list[Floats]] = {}
     for organ in organs:
-        values = _organ(organ, tables, scan_ids, metric).values
-        for scan_id, row in zip(_counting(organ, tables, scan_ids), values, strict=True):
+        for scan_id, row in zip(organ.scan_ids, organ.values, strict=True):
             rows.setdefault(scan_id, []).append(row)
     means = np.array([np.mean(several, axis=0) for several in rows.values()])
-    means = means.reshape(len(rows), len(tables))
-    return PairedOrgan(ALL_ORGANS, tuple(map(case_id_of, rows)), means, ())
+    return PairedOrgan(ALL_ORGANS, tuple(rows), means, ())
 
 
 def _left_out(tables: Mapping[str, Rows], scan_ids: Sequence[str]) -> list[Problem]:

@@ -4,30 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scored_runs import run, score, study
 
 from medseg.errors import DataError
 from medseg.metrics.comparison import compare_scores
 from medseg.metrics.pairing import ALL_ORGANS, counted_value, metric_named
-from medseg.metrics.scores import OrganScore
-
-ORGANS = ("large_bowel", "small_bowel", "stomach")
-
-
-def score(scan_id, organ, value, *, status="ok", **changes):
-    """Return a score whose Dice, and every other share, is `value`."""
-    missing = {"missed": math.inf, "false_positive": math.inf, "both_empty": math.nan}
-    distance_mm = missing.get(status, 10 * (1 - value))
-    shares = dict.fromkeys(("dice", "iou", "precision", "recall", "nsd"), value)
-    distances = ("hd_mm", "hd95_mm", "assd_mm", "centroid_shift_mm")
-    volumes = {"volume_error_ml": 0.0, "volume_pred_ml": 80.0, "volume_ref_ml": 80.0}
-    numbers = shares | dict.fromkeys(distances, distance_mm) | volumes
-    numbers |= {"tolerance_mm": 3.0, "diagonal_mm": 500.0} | changes
-    return OrganScore(scan_id, organ, status, **numbers)
-
-
-def run(*values, organ="stomach"):
-    """Return a run of one scan a patient, with these values of Dice."""
-    return [score(f"case{n}_day0", organ, value) for n, value in enumerate(values)]
 
 
 def only(comparison, organ="stomach"):
@@ -199,29 +180,6 @@ def test_surface_dice_is_compared_at_one_tolerance_only():
     assert compare_scores({"a": run(0.9, 0.8), "b": other}).n_scans == 2
     with pytest.raises(DataError, match="b: has another tolerance than a"):
         compare_scores({"a": run(0.9, 0.8), "b": other}, "nsd")
-
-
-def study(rng, *, n_patients, shift=0.0, n_runs=2, organs=ORGANS):
-    """Return runs of one quality, but for the first, on patients of one to six scans.
-
-    Scans of a patient are alike in how hard they are, and in which run suits them.
-    """
-    scans = [(n, day) for n in range(n_patients) for day in range(rng.integers(1, 7))]
-    of = [n for n, _ in scans]
-    runs = {}
-    hard = {organ: rng.normal(0, 0.5, n_patients)[of] for organ in organs}
-    for name in range(n_runs):
-        rows = []
-        for organ in organs:
-            suits = rng.normal(0, 0.4, n_patients)[of] + rng.normal(0, 0.2, len(scans))
-            dice = 1 / (1 + np.exp(-2 - hard[organ] - suits - shift * (name == 0)))
-            lost = rng.random(len(scans)) < 0.01
-            rows += [
-                score(f"case{n}_day{day}", organ, 0.0 if gone else float(value))
-                for (n, day), value, gone in zip(scans, dice, lost, strict=True)
-            ]
-        runs[f"run{name}"] = rows
-    return runs
 
 
 def any_better(runs):
