@@ -9,7 +9,7 @@ import click
 from medseg.cli import options
 from medseg.cli.options import State
 
-STAGES = ("prepare", "train", "predict", "evaluate")
+STAGES = ("prepare", "train", "predict", "evaluate", "report")
 
 
 @click.command()
@@ -54,7 +54,7 @@ def run(
     each: str | None,
     **asked: Any,  # noqa: ANN401
 ) -> None:
-    """Prepare, train, predict and evaluate TARGET, a bundle's folder or name."""
+    """Prepare, train, predict, evaluate and report TARGET, a bundle's folder or name."""
     from medseg.cli.display import display
     from medseg.stages.begin import Request
     from medseg.stages.folds import run_folds

@@ -1,4 +1,4 @@
-"""What a reader sees: figures of scans with their organs, and curves of a training.
+"""What a reader sees: pages, figures of scans with their organs, and curves of a training.
 
 The names below load matplotlib on first use.
 """
@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 from medseg.lazy import loader
 
 if TYPE_CHECKING:
-    from medseg.report.figures import curves, overlay, overlay_per_organ, run_picture, save
+    from medseg.report.epochs import curves
+    from medseg.report.figures import overlay, run_picture, save
 
-_HOMES = dict.fromkeys(("curves", "overlay", "overlay_per_organ", "run_picture", "save"), "figures")
+_HOMES = {
+    "curves": "epochs",
+    "overlay": "figures",
+    "run_picture": "figures",
+    "save": "figures",
+}
 
-__all__ = ["curves", "overlay", "overlay_per_organ", "run_picture", "save"]
+__all__ = ["curves", "overlay", "run_picture", "save"]
 
 __getattr__ = loader(__name__, _HOMES)

@@ -23,8 +23,10 @@ Pixels = NDArray[Any]
 
 _INK = "#e8eaed"
 _FILL_ALPHA = 0.42
+_DASHES = (0, (2.2, 1.6))
 _BARS_MM = (50, 20, 10, 5, 2, 1)
 _NARROW_INCH, _WIDE_INCH, _TALL_INCH = 6.4, 12.0, 7.0
+_ALONE_INCH = 4.4
 _HEAD_INCH, _FOOT_INCH, _GAP_INCH = 0.36, 0.42, 0.08
 
 
@@ -77,6 +79,27 @@ def row_of(views: Sequence[View], labels: LabelSet, *, title: str = "") -> Figur
     return figure
 
 
+def alone(view: View, labels: LabelSet) -> Figure:
+    """Return one slice without a margin, its title in the corner, both sides as outlines.
+
+    The reference is dashed, the prediction solid; the page around says which colour is what.
+    """
+    width, height = view.size_mm
+    figure = Figure(figsize=(_ALONE_INCH, _ALONE_INCH * height / width), facecolor="black")
+    axes = figure.add_axes((0, 0, 1, 1))
+    _draw(axes, view, labels, dashed=True)
+    axes.text(
+        0.02 * width,
+        0.025 * height,
+        view.title,
+        color="white",
+        va="top",
+        fontsize=11,
+        path_effects=[withStroke(linewidth=2.5, foreground="black")],
+    )
+    return figure
+
+
 def _write(figure: Figure, place_inch: tuple[float, float], text: str, *, size: float) -> None:
     figure.text(
         *place_inch,
@@ -89,7 +112,7 @@ def _write(figure: Figure, place_inch: tuple[float, float], text: str, *, size: 
     )
 
 
-def _draw(axes: Axes, view: View, labels: LabelSet) -> None:
+def _draw(axes: Axes, view: View, labels: LabelSet, *, dashed: bool = False) -> None:
     width, height = view.size_mm
     extent = (0.0, width, height, 0.0)
     low, high = np.percentile(view.image, (0.5, 99.5))
@@ -106,7 +129,13 @@ def _draw(axes: Axes, view: View, labels: LabelSet) -> None:
         colour = colour_of(labels.organs[channel].colour)
         if view.truth is not None and view.truth[channel].any():
             x, y, mask = _padded(view.truth[channel], view.spacing_mm)
-            axes.contourf(x, y, mask, levels=(0.5, 1.5), colors=[colour], alpha=_FILL_ALPHA)
+            alpha = _FILL_ALPHA / 2 if dashed else _FILL_ALPHA
+            axes.contourf(x, y, mask, levels=(0.5, 1.5), colors=[colour], alpha=alpha)
+            if dashed:
+                edge = axes.contour(
+                    x, y, mask, (0.5,), colors=["white"], linewidths=1.6, linestyles=[_DASHES]
+                )
+                edge.set_path_effects([withStroke(linewidth=2.8, foreground=(0, 0, 0, 0.6))])
     for channel in labels.painting_order:
         colour = colour_of(labels.organs[channel].colour)
         if view.pred is not None and view.pred[channel].any():

@@ -1,36 +1,50 @@
-"""Pictures of a predicted scan: three planes, and each organ where it is largest."""
+"""Pictures of predicted scans: one in three planes, and slices of single organs."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from medseg.data.label_files import find_label_files, read_reference
+from medseg.data.label_files import LabelFiles, read_reference
 from medseg.labels import LabelSet
-from medseg.report.figures import overlay_per_organ, run_picture, save
+from medseg.report.cases import Case
+from medseg.report.page import Picture, number, photograph
+from medseg.report.panels import alone, spoken
+from medseg.report.scene import Scene
 from medseg.scan import Scan
 from medseg.transforms import ReadVolumed
 
+_DPI = 164
 
-def draw_scan(scan: Scan, predictions: Path, labels: LabelSet, *, folder: Path) -> None:
-    """Write ``scan.png`` and ``<organ>.png`` with reference and prediction of a labelled scan.
 
-    Args:
-        scan: The scan, whose own labels are the reference.
-        predictions: The folder that holds its predicted label files.
-        labels: The organs.
-        folder: Where to write.
+def read_scene(scan: Scan, predicted: LabelFiles | None, labels: LabelSet) -> Scene:
+    """Return a labelled scan with its own labels and with what was predicted, if anything was.
 
     Raises:
         DataError: The scan or its prediction cannot be read, or they lie on different grids.
     """
     item: dict[str, Any] = ReadVolumed("image")({"image": scan})
-    image = item["image"][0].numpy()
     truth = np.stack(read_reference(scan, labels).masks)
-    found = find_label_files(predictions, labels)[scan.scan_id].read(labels)
-    pred = np.stack(found.onto(scan.grid, subject=scan.scan_id).masks)
-    spacing_mm, title = scan.spacing_mm, scan.scan_id
-    planes = run_picture(image, truth, pred, labels, spacing_mm=spacing_mm, title=title)
-    organs = overlay_per_organ(image, truth, pred, labels, spacing_mm=spacing_mm, title=title)
-    for name, figure in {"scan": planes, **organs}.items():
-        save(figure, folder / f"{name}.png")
+    pred = None
+    if predicted is not None:
+        pred = np.stack(predicted.read(labels).onto(scan.grid, subject=scan.scan_id).masks)
+    return Scene(item["image"][0].numpy(), truth, pred, scan.spacing_mm)
+
+
+def case_picture(scene: Scene, labels: LabelSet, case: Case) -> Picture:
+    """Return an axial slice of a scan that shows one organ: where it is largest in the reference.
+
+    Of a failure, and of the worst scan, it is the slice with most voxels on one side alone.
+    """
+    organ, score = labels.channel(case.score.organ), case.score
+    typical = case.why in ("best", "median")
+    body = scene.cut_to_body()
+    index = body.largest([organ], axis=2) if typical else body.most_wrong(organ)
+    index = body.image.shape[2] // 2 if index is None else index
+    place = f"slice {index + 1} of {body.image.shape[2]}"
+    figure: Figure = alone(body.view(2, index, place), labels)
+    alt = (
+        f"{spoken(score.organ)} of {score.scan_id}, {place}: reference and prediction outlined; "
+        f"Dice {number(score.dice, 2)}"
+    )
+    return photograph(figure, alt, dpi=_DPI)

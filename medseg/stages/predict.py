@@ -49,11 +49,24 @@ def _file_of(item: Item) -> Path | None:
     return item["image"].resolve() if isinstance(item["image"], Path) else None
 
 
-def predict_items(config: Config, chosen: Sequence[Item], display: Display) -> list[Path]:
+def predict_items(
+    config: Config,
+    chosen: Sequence[Item],
+    display: Display,
+    *,
+    seen: Callable[[Item], Item] = lambda scan: scan,
+) -> list[Path]:
     """Predict items and return the files written, one label map a scan.
 
     While one scan is computed the next are read and the one before is written, so that memory
     holds a handful of scans however many there are.
+
+    Args:
+        config: An inference configuration.
+        chosen: What to predict.
+        display: Where to show progress.
+        seen: Called with each scan when ``pred``, and ``probs`` on request, are there; returns
+            what is to be written.
 
     Raises:
         PartialError: Some scans failed; the others are written.
@@ -69,7 +82,7 @@ def predict_items(config: Config, chosen: Sequence[Item], display: Display) -> l
     def segment(scan: Item) -> Item:
         pred, probs = inferer(scan["image"], network, native=scan["native"])
         # The image has served, and would wait with the masks for their turn to be written.
-        return {**scan, "image": None, "pred": pred, "probs": probs}
+        return seen({**scan, "image": None, "pred": pred, "probs": probs})
 
     display.begin("predict", len(chosen))
     read = in_advance(_sparing(before), map(dict, chosen), ahead=READ_AHEAD)

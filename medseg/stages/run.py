@@ -6,6 +6,7 @@ from medseg.stages.begin import STAGES, Request, begin
 from medseg.stages.display import Display
 from medseg.stages.held_out import predict_held_out
 from medseg.stages.prepare import prepare
+from medseg.stages.report import report
 from medseg.stages.score import score
 from medseg.stages.track import tracked
 from medseg.stages.train import train
@@ -41,3 +42,5 @@ def _do(stage: str, current: Run, tracker: Tracker, display: Display) -> None:
             predict_held_out(current, display)
         case "evaluate":
             score(current, tracker, display)
+        case "report":
+            report(current, tracker, display)

@@ -2,27 +2,31 @@
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 from ignite.engine import Events
 
 from medseg.bundle import Opened
 from medseg.data import read_manifest
+from medseg.data.phantom import is_phantom
 from medseg.engine.checkpoints import export_weights, load_network
 from medseg.engine.history import TrackingHandler
 from medseg.engine.tracking import Tracker
 from medseg.errors import Problem, Stopped, UsageError
-from medseg.report.figures import curves, save
+from medseg.report.epochs import curves
+from medseg.report.figures import save
 from medseg.runs import Run
 from medseg.stages.display import Display
-from medseg.stages.watch import Watch, told
+from medseg.stages.watch import TOLD, Watch, epochs_of, keep, told
 
 
 def train(run: Run, tracker: Tracker, display: Display) -> None:
     """Train the run's network, or go on where its last checkpoint is when ``resume`` is set.
 
-    Leaves ``checkpoints/``, ``curves.png`` and ``weights.safetensors``, the parameters of the epoch
-    that validated best, or of the last where there are no patients to validate on.
+    Leaves ``checkpoints/``, ``training.json`` with a row an epoch, ``curves.png`` and
+    ``weights.safetensors``, the parameters of the epoch that validated best, or of the last where
+    there are no patients to validate on.
 
     Raises:
         UsageError: There are fewer slices than one batch takes.
@@ -37,6 +41,10 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     history = TrackingHandler(tracker, organs=labels.names, evaluator=evaluator)
     history.attach(trainer)
     opened["initialize"]
+    parameters = sum(each.numel() for each in opened["network"].parameters())
+    sizes = {"parameters": parameters, "slices": opened["train::dataset"].counts}
+    sizes["phantom"] = is_phantom(Path(run.config["dataset_dir"]))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: keep(run, sizes, history.history))
     display.begin("train", trainer.state.max_epochs * trainer.state.epoch_length)
     watch = Watch(history, evaluator, display)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, watch.step)
@@ -52,8 +60,8 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     network = opened["network"]
     load_network(network, run.checkpoint)
     export_weights(run.folder / "weights.safetensors", network)
-    save(curves(history.history, labels), run.folder / "curves.png")
-    for name in ("curves.png", "weights.safetensors", "checkpoints"):
+    save(curves(epochs_of(run), labels), run.folder / "curves.png")
+    for name in (TOLD, "curves.png", "weights.safetensors", "checkpoints"):
         tracker.log_artifact(run.folder / name, name if name == "checkpoints" else None)
 
 

@@ -1,4 +1,4 @@
-"""What a training shows to whoever watches it."""
+"""What a training shows to whoever watches it, and what it leaves written."""
 
 import math
 import time
@@ -8,9 +8,11 @@ from typing import Any
 from ignite.engine import Engine
 
 from medseg.engine.history import TrackingHandler
+from medseg.runs import Run
 from medseg.stages.display import Display
 
 EVERY_S = 0.5
+TOLD = "training.json"
 
 
 def told(dataset: Any, evaluator: Engine) -> str:  # noqa: ANN401 - named by the configuration
@@ -19,6 +21,18 @@ def told(dataset: Any, evaluator: Engine) -> str:  # noqa: ANN401 - named by the
     organs = ", ".join(f"{organ} in {n}" for organ, n in counts["organs"].items())
     validated = "" if evaluator.state.epoch_length else "; no patients left to validate on"
     return f"training on {counts['slices']} slices: {organs}, {counts['empty']} empty{validated}"
+
+
+def keep(run: Run, sizes: dict[str, Any], rows: list[dict[str, float]]) -> None:
+    """Write ``training.json``: `sizes`, and a row an epoch; those before a resumption stay."""
+    before = [row for row in epochs_of(run) if row["epoch"] < rows[0]["epoch"]]
+    run.write(TOLD, {**sizes, "epochs": before + rows})
+
+
+def epochs_of(run: Run) -> list[dict[str, float]]:
+    """Return the rows of ``training.json``; none where there are none yet."""
+    written: dict[str, Any] = run.read(TOLD) or {}
+    return list(written.get("epochs", ()))
 
 
 @dataclass

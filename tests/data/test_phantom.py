@@ -61,7 +61,7 @@ def test_the_sizes_of_the_real_scans_are_there_and_change_between_days(scans):
 
 
 def test_files_and_rows_are_laid_out_as_kaggle_does(root, scans):
-    assert sorted(path.name for path in root.iterdir()) == ["train", "train.csv"]
+    assert sorted(path.name for path in root.iterdir()) == ["PHANTOM.txt", "train", "train.csv"]
     wide = next(scan for scan in scans if kind(scan) == WIDE)
     folder = root / "train" / wide.case_id / wide.scan_id / "scans"
     assert wide.slice_files[87] == folder / "slice_0088_360_310_1.50_1.50.png"
@@ -181,7 +181,7 @@ def test_one_seed_gives_the_same_bytes_whoever_works(tmp_path, tiny_phantom, mon
 
 def test_another_seed_gives_other_patients(tmp_path):
     one, two = (write_phantom(tmp_path / str(n), patients=1, tiny=True, seed=n) for n in (1, 2))
-    assert not set(digest(one).values()) & set(digest(two).values())
+    assert not set(digest(one / "train").values()) & set(digest(two / "train").values())
 
 
 def test_a_doll_is_small_and_has_every_organ(tiny_phantom):
@@ -227,7 +227,7 @@ def test_what_an_interrupted_call_left_is_cleared(tmp_path):
         write_phantom(tmp_path, patients=2, days=1, tiny=True, progress=stop)
     assert not (tmp_path / "train").exists()
     write_phantom(tmp_path, patients=1, days=1, tiny=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "train.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["PHANTOM.txt", "train", "train.csv"]
 
 
 def test_smooth_noise_is_the_same_number_however_it_is_asked_for():

@@ -6,14 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from medseg.labels import LabelSet, Organ
-from medseg.report.figures import (
-    LARGEST_BYTES,
-    curves,
-    overlay,
-    overlay_per_organ,
-    run_picture,
-    save,
-)
+from medseg.report.figures import LARGEST_BYTES, overlay, run_picture, save
 
 ORANGE, BLUE = (230, 159, 0), (86, 180, 233)
 LABELS = LabelSet(
@@ -151,24 +144,6 @@ def masks(*spans):
     return made
 
 
-def test_each_organ_is_shown_where_its_reference_is_largest():
-    truth = masks((0, (5, 9), (5, 9), 2), (0, (5, 12), (5, 12), 6))
-    pred = masks((0, (5, 20), (5, 15), 3), (1, (5, 9), (5, 9), 8))
-    figures = overlay_per_organ(
-        volume(), truth, pred, LABELS, spacing_mm=(1.5, 1.5, 3.0), title="case1_day0"
-    )
-    titles = {name: figure.texts[0].get_text() for name, figure in figures.items()}
-    assert titles == {
-        "large_bowel": "case1_day0, large bowel, slice 7",
-        "stomach": "case1_day0, stomach, slice 9",
-    }
-
-
-def test_an_organ_that_is_nowhere_has_no_picture():
-    nothing = masks()
-    assert overlay_per_organ(volume(), nothing, None, LABELS, spacing_mm=(1, 1, 3), title="") == {}
-
-
 def planes(spacing_mm=(1.5, 2.0, 3.0), truth=None):
     return run_picture(volume(), truth, None, LABELS, spacing_mm=spacing_mm, title="case1_day0")
 
@@ -211,26 +186,6 @@ def test_dark_margins_are_cut_and_masks_never_are():
     figure = run_picture(image, truth, None, LABELS, spacing_mm=(1, 1, 1), title="")
     # From 8 mm before voxel 40 to 8 mm behind voxel 94, which the mask adds to the body.
     assert figure.axes[0].images[0].get_array().shape == (20 + 16, 100 - 32)
-
-
-def test_curves_show_what_the_rows_have():
-    rows = [
-        {"epoch": 1, "train/loss": 0.9},
-        {"epoch": 2, "train/loss": 0.5, "val/dice/stomach": 0.3, "val/dice/mean": 0.4},
-    ]
-    loss, dice = curves(rows, LABELS).axes
-    assert loss.lines[0].get_xydata().tolist() == [[1, 0.9], [2, 0.5]]
-    assert [line.get_label() for line in dice.lines] == ["stomach", "mean"]
-    assert dice.lines[0].get_color() == pytest.approx(tuple(c / 255 for c in BLUE))
-
-
-@pytest.mark.parametrize(
-    "rows", [pytest.param([], id="no epoch"), pytest.param([{"epoch": 1}], id="no numbers")]
-)
-def test_curves_of_nothing_are_empty(rows, tmp_path):
-    figure = curves(rows)
-    save(figure, tmp_path / "curves.png")
-    assert not any(axes.lines for axes in figure.axes)
 
 
 def test_a_picture_of_noise_is_still_a_small_file(tmp_path):

@@ -6,6 +6,6 @@ whose course `bowel` lays out as `tubes`; `scanner` adds what a scanner adds. `s
 `smooth_noise` are paper and brushes.
 """
 
-from medseg.data.phantom.writer import write_phantom
+from medseg.data.phantom.writer import is_phantom, write_phantom
 
-__all__ = ["write_phantom"]
+__all__ = ["is_phantom", "write_phantom"]

@@ -2,6 +2,7 @@
 
 ``OUT/train/case7/case7_day0/scans/slice_0001_266_266_1.50_1.50.png`` and ``OUT/train.csv``. Every
 scan is drawn from its own generator, so one seed gives the same bytes whatever does the work.
+``OUT/PHANTOM.txt`` keeps anybody, and the report of a run, from taking them for patients.
 """
 
 import csv
@@ -21,6 +22,8 @@ from medseg.io.png import write_slice
 from medseg.io.rle import encode
 
 SLICE_MM = 3.0
+_MARK = "PHANTOM.txt"
+_MARK_TEXT = "Made by medseg. No patient was scanned: these bodies are computed.\n"
 _PARTIAL = ".phantom.part"  # scans lie here until all are done; a later call clears it
 FIELD_MM = 432.0  # what 144 slices see of a body
 
@@ -86,10 +89,16 @@ def write_phantom(
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("id", "class", "segmentation"))
         table.writerows(rows)
-    for name in ("train", "train.csv"):
+    (partial / _MARK).write_text(_MARK_TEXT, encoding="utf-8")
+    for name in (_MARK, "train", "train.csv"):
         (partial / name).rename(out / name)
     partial.rmdir()
     return out
+
+
+def is_phantom(root: Path) -> bool:
+    """Whether a data folder says of itself that `write_phantom` made it."""
+    return (root / _MARK).is_file()
 
 
 def _workers() -> int:

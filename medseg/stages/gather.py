@@ -1,0 +1,78 @@
+"""Gather: what a run's folder, its bundle and its data set tell for its report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg.bundle import find_bundle
+from medseg.data import read_manifest, read_scans, read_splits
+from medseg.data.phantom import is_phantom
+from medseg.data.splits import Splits
+from medseg.engine.provenance import config_hash, sha256_of
+from medseg.errors import DataError, UsageError
+from medseg.metrics.calibration import Calibration
+from medseg.report.facts import RunFacts, Side
+from medseg.report.scores import read_csv
+from medseg.runs import Run
+from medseg.scan import Scan
+
+Scans = Mapping[str, Scan]
+
+
+def scans_of(run: Run) -> Scans:
+    """Return the scans of the run's data set by id; none where it cannot be read any more."""
+    try:
+        scans = read_scans(Path(run.config["dataset_dir"]), read_manifest(run.config["manifest"]))
+    except DataError:
+        return {}
+    return {scan.scan_id: scan for scan in scans}
+
+
+def facts_of(run: Run, scans: Scans) -> RunFacts:
+    """Return what the run's folder holds; what it does not hold is left empty."""
+    splits = read_splits(run.splits) if run.splits.exists() else None
+    metrics, training = run.folder / "metrics.csv", run.read("training.json") or {}
+    counted = run.read("calibration.json") or {"organs": {}}
+    return RunFacts(
+        name=run.name,
+        experiment=run.experiment,
+        config=run.config,
+        manifest=read_manifest(run.config["manifest"]),
+        metadata=_metadata(run),
+        sides=_sides(splits, run.config["fold"], scans) if splits else (),
+        split=_split(splits) if splits else {},
+        provenance=run.read("provenance.json") or {},
+        training=training,
+        weights=_hashes(run),
+        scores=read_csv(metrics) if metrics.exists() else (),
+        calibration={name: Calibration(**row) for name, row in counted["organs"].items()},
+        phantom=training.get("phantom", is_phantom(Path(run.config["dataset_dir"]))),
+    )
+
+
+def _metadata(run: Run) -> dict[str, Any]:
+    try:
+        return find_bundle(run.config["bundle_root"]).metadata
+    except UsageError:
+        return {}
+
+
+def _sides(splits: Splits, fold: int, scans: Scans) -> list[Side]:
+    sides = []
+    roles = ("training", "validation", "test")
+    for role, ids in zip(roles, splits.fold(fold), strict=True):
+        known = [len(scans[scan_id].slice_files) for scan_id in ids if scan_id in scans]
+        patients = {splits.scans[scan_id].patient for scan_id in ids}
+        slices = sum(known) if len(known) == len(ids) else None
+        sides.append(Side(role, len(patients), len(ids), slices))
+    return sides
+
+
+def _split(splits: Splits) -> dict[str, str]:
+    return {"sha256": splits.sha256, "rule": splits.rule, "seed": str(splits.seed)}
+
+
+def _hashes(run: Run) -> dict[str, str]:
+    weights = run.folder / "weights.safetensors"
+    found = {"sha256": sha256_of(weights)} if weights.exists() else {}
+    return found | {"config_sha256": config_hash(run.config)}

@@ -1,0 +1,84 @@
+"""Report: the page that tells what a run was, how good it is, and how it fails."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.data.label_files import find_label_files
+from medseg.engine.tracking import Tracker
+from medseg.io.atomic import replacing
+from medseg.report.cases import Case, median_scan, pictured
+from medseg.report.facts import RunFacts
+from medseg.report.figures import run_picture, save
+from medseg.report.page import Picture, photograph
+from medseg.report.pictures import case_picture, read_scene
+from medseg.report.run_page import PLANES, Key, run_page
+from medseg.runs import Run
+from medseg.scan import Scan
+from medseg.stages.display import Display
+from medseg.stages.gather import Scans, facts_of, scans_of
+
+
+def report(run: Run, tracker: Tracker, display: Display) -> None:
+    """Write the run's report and keep it, with the picture of its typical scan, in MLflow."""
+    tracker.log_artifact(write_report(run, display))
+    if (run.folder / "overlays").exists():
+        tracker.log_artifact(run.folder / "overlays", "overlays")
+
+
+def write_report(run: Run, display: Display) -> Path:
+    """Write ``report.html`` from what the run's folder holds; return its path.
+
+    What is missing the page says. Leaves ``overlays/scan.png``, too.
+
+    Raises:
+        UsageError: The manifest that the run names is not there.
+        DataError: A file of the run, or a scan, cannot be read.
+        ResourceError: The disk is full, or the folder cannot be written.
+    """
+    scans = scans_of(run)
+    facts = facts_of(run, scans)
+    why = _why_not(run, facts, scans)
+    wanted = {} if why else _wanted(facts)
+    display.begin("report", len(wanted) + 1)
+    pictures: dict[Key, Picture] = {}
+    for done, (scan_id, cases) in enumerate(wanted.items(), 1):
+        pictures |= _drawn(run, facts, scans[scan_id], cases)
+        display.advance(done, len(wanted) + 1)
+    page = run_page(facts, pictures, absent={"cases": why} if why else {})
+    file = run.folder / "report.html"
+    with replacing(file) as stream:
+        stream.write(page.encode())
+    display.advance(len(wanted) + 1, len(wanted) + 1)
+    return file
+
+
+def _why_not(run: Run, facts: RunFacts, scans: Scans) -> str:
+    """Return why there can be no pictures; nothing when there can."""
+    if not facts.scores:
+        return "The held-out scans have not been scored: there is no best or worst one yet."
+    if not any(run.predictions.glob("*.nii*")):
+        return "The run's folder holds no predictions any more."
+    if not all(score.scan_id in scans for score in facts.scores):
+        return "The data set is not where it was, so that no slice of it can be shown."
+    return ""
+
+
+def _wanted(facts: RunFacts) -> dict[str, list[Case]]:
+    """Return the cases worth a picture by scan, so that each is read once; the typical one too."""
+    wanted: dict[str, list[Case]] = {median_scan(facts.scores): []}
+    for case in pictured(facts.scores):
+        wanted.setdefault(case.score.scan_id, []).append(case)
+    return wanted
+
+
+def _drawn(run: Run, facts: RunFacts, scan: Scan, cases: Sequence[Case]) -> dict[Key, Picture]:
+    labels, scan_id = facts.manifest.labels, scan.scan_id
+    predicted = find_label_files(run.predictions, labels)
+    scene = read_scene(scan, predicted.get(scan_id), labels)
+    pictures: dict[Key, Picture] = {c.key: case_picture(scene, labels, c) for c in cases}
+    if scan_id == median_scan(facts.scores):
+        planes = run_picture(*scene[:3], labels, spacing_mm=scene.spacing_mm, title=scan_id)
+        save(planes, run.folder / "overlays" / "scan.png")
+        told = f"{scan_id} from below, from the front and from the side"
+        pictures[PLANES] = photograph(planes, told, dpi=100)
+    return pictures
