@@ -61,7 +61,7 @@ _PLACE = click.Path(exists=True, path_type=Path)
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Scans at once, each in memory; default is a scan a core.",
+    help="Processes, each with a scan in memory; default is one a core, fewer for few scans.",
 )
 @options.verbosity
 @options.as_json
@@ -104,15 +104,12 @@ def _evaluated(
     facts: "Manifest",
     *,
     quiet: bool,
-    workers: int | None,
-    **asked: Any,  # noqa: ANN401 - fields of Options, and flags of its `others`
+    **asked: Any,  # noqa: ANN401 - fields of Options
 ) -> "Evaluation":
     from medseg.cli.display import display
     from medseg.stages.evaluate import evaluate as evaluate_sides
     from medseg.stages.evaluation import Options
-    from medseg.stages.workers import cores
 
-    chosen = Options(workers=workers or cores(), **asked)
     with display(quiet=quiet) as watched:
 
         def advance(done: int, total: int) -> None:
@@ -120,7 +117,9 @@ def _evaluated(
                 watched.begin("evaluate", total)
             watched.advance(done, total)
 
-        return evaluate_sides(predictions, reference, facts, options=chosen, progress=advance)
+        return evaluate_sides(
+            predictions, reference, facts, options=Options(**asked), progress=advance
+        )
 
 
 def _tell(done: "Evaluation", labels: "LabelSet", *, as_json: bool) -> None:

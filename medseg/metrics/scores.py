@@ -191,7 +191,7 @@ def _centroid(mask: Mask) -> NDArray[np.float64]:
         corner[axis] = held[0]
         mask = mask.swapaxes(0, axis)[held[0] : held[-1] + 1].swapaxes(0, axis)
     along = (mask.sum(axis=_others(axis)) for axis in range(3))
-    return corner + [np.average(np.arange(n.size), weights=n) for n in along]
+    return corner + np.array([np.average(np.arange(n.size), weights=n) for n in along])
 
 
 def _others(axis: int) -> tuple[int, ...]:

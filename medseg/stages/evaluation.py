@@ -13,13 +13,13 @@ class Options(NamedTuple):
         data: The data set whose slices a table of run-length rows is about; None takes the side
             that is a data set.
         tolerance_mm: Of the normalised surface Dice.
-        workers: Processes, each with one scan in memory; see `medseg.stages.workers`.
+        workers: Processes, each with one scan in memory; see `medseg.stages.workers.worked`.
         competition: Give the competition's score too, in its variants.
         slice_wise: Give means over slices too, as many papers report them.
     """
 
     data: Path | None = None
     tolerance_mm: float = TOLERANCE_MM
-    workers: int = 1
+    workers: int | None = 1
     competition: bool = False
     slice_wise: bool = False

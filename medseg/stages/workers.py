@@ -20,6 +20,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 Progress = Callable[[int, int], None]
 
+# To begin a process takes as long as some ten scans do.
+_WORTH_A_PROCESS = 10
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -32,7 +34,7 @@ def worked(
     work: Callable[[T], R],
     tasks: Sequence[T],
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     progress: Progress | None = None,
 ) -> list[R]:
     """Return what `work` makes of each task, in the order of the tasks.
@@ -40,13 +42,16 @@ def worked(
     Args:
         work: A function at the top of a module, or a partial of one.
         tasks: What it is called with; small, for it is sent to another process.
-        workers: Processes. With 1, or with one task, all is done in this process.
+        workers: Processes. With 1, or with one task, all is done in this process; None takes as
+            many as there are cores, each with ten tasks at least.
         progress: Called with the tasks done and their number.
 
     Raises:
         ResourceError: A process was ended from outside.
         Exception: What `work` raises; tasks that have not begun are dropped then.
     """
+    if workers is None:
+        workers = min(cores(), len(tasks) // _WORTH_A_PROCESS)
     results: list[R] = []
     with _mapping(min(workers, len(tasks))) as mapped:
         for done, result in enumerate(mapped(work, tasks), 1):

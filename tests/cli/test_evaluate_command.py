@@ -79,6 +79,35 @@ def test_csv_holds_a_row_an_organ_and_scan(folders, capsys):
     assert "stomach" in capsys.readouterr().out
 
 
+def test_save_writes_numbers_summary_and_page(folders, capsys):
+    assert evaluated(folders, "--save", str(folders / "out"), "--tolerance-mm", "1.5") == 0
+    told = json.loads((folders / "out" / "summary.json").read_text())
+    assert {row["tolerance_mm"] for row in told["scores"]} == {1.5}
+    assert "within 1.5 mm" in (folders / "out" / "summary.md").read_text()
+    assert (folders / "out" / "scores.csv").read_text().count("\n") == 7
+    assert "within 1.5 mm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("--tolerance-mm", "0"), ("--workers", "0")], ids=" ".join)
+def test_numbers_that_make_no_sense_end_with_2(folders, capsys, words):
+    assert evaluated(folders, *words) == 2
+    assert words[0] in capsys.readouterr().err
+
+
+def test_the_worst_scan_is_named(folders, capsys):
+    write(folders / "pred", "case2_day0", stomach=5)
+    assert evaluated(folders) == 0
+    assert "stomach: case2_day0 0.571 (4.2 mm), case1_day0 1.000" in capsys.readouterr().out
+
+
+def test_the_tolerance_is_the_metrics_own():
+    from medseg.cli.evaluate import evaluate
+    from medseg.metrics.scores import TOLERANCE_MM
+
+    (option,) = (p for p in evaluate.params if p.name == "tolerance_mm")
+    assert option.default == TOLERANCE_MM
+
+
 def test_a_missing_prediction_warns_and_ends_well(folders, capsys):
     (folders / "pred" / "case2_day0.nii.gz").unlink()
     assert evaluated(folders) == 0

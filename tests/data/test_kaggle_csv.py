@@ -2,7 +2,7 @@
 
 import pytest
 
-from medseg.data.kaggle_csv import read_labels
+from medseg.data.kaggle_csv import COLUMNS, SUBMITTED, read_labels
 
 ORGANS = ("large_bowel", "small_bowel", "stomach")
 HEADER = "id,class,segmentation\n"
@@ -70,6 +70,24 @@ def test_another_table_is_refused_with_what_was_found(labels, content, found):
     assert problem.code == "E-CSV"
     assert found in str(problem)
     assert "id,class,segmentation" in problem.expected
+
+
+SENT = "class,predicted,id\n" + "stomach,2 3,case1_day0_slice_0001\n"
+
+
+def test_a_table_sent_in_is_read_where_it_is_expected(tmp_path):
+    (tmp_path / "sent.csv").write_text(SENT)
+    for forms in ((SUBMITTED,), (COLUMNS, SUBMITTED)):
+        table = read_labels(tmp_path / "sent.csv", ORGANS, forms=forms)
+        assert table.problems == []
+        assert table.scans["case1_day0"][1, "stomach"].rle == "2 3"
+
+
+def test_a_table_with_both_columns_of_masks_is_refused(tmp_path):
+    (tmp_path / "both.csv").write_text("id,class,segmentation,predicted\n")
+    (problem,) = read_labels(tmp_path / "both.csv", ORGANS, forms=(COLUMNS, SUBMITTED)).problems
+    assert problem.code == "E-CSV"
+    assert "segmentation,predicted" in problem.found
 
 
 def test_a_bad_row_names_its_line_and_the_others_go_on(labels):

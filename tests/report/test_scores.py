@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from medseg.errors import DataError
+from medseg.errors import DataError, Problem
 from medseg.metrics.scores import OrganScore
 from medseg.metrics.summary import summarise
-from medseg.report.scores import as_plain, read_csv, summary_text, write_csv
+from medseg.report.scores import as_plain, read_csv, save_scores, summary_text, write_csv
 
 NAN, INF = math.nan, math.inf
 SIZES = (3.0, 600.0)
@@ -97,3 +97,22 @@ def test_json_knows_no_nan():
     assert plain["scores"][1]["hd95_mm"] == "inf"
     assert plain["organs"][0]["penalised"]["hd95_mm"] == pytest.approx((4.5 + 600) / 2)
     assert plain["organs"][0]["n_missed"] == 1
+
+
+def test_a_folder_of_scores_holds_three_files_of_the_same_numbers(tmp_path):
+    problem = Problem("W-SURPLUS", "case9_day0", "is no scan", level="warning")
+    save_scores(tmp_path / "new", SCORES, summarise(SCORES), [problem])
+    names = ["scores.csv", "summary.json", "summary.md"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
+    told = json.loads((tmp_path / "new" / "summary.json").read_text())
+    assert told["organs"] == as_plain(SCORES, summarise(SCORES))["organs"]
+    assert [row["code"] for row in told["problems"]] == ["W-SURPLUS"]
+    assert len(read_csv(tmp_path / "new" / "scores.csv")) == 3
+    assert "| stomach | all | 2 | 0.400 |" in (tmp_path / "new" / "summary.md").read_text()
+
+
+def test_text_names_the_worst_scans_where_it_has_the_scores():
+    text = summary_text(summarise(SCORES), SCORES)
+    assert "Worst scans, by Dice (HD95)\n  stomach: case1_day2 missed, case1_day0 0.800" in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert "Worst" not in summary_text(summarise(SCORES))

@@ -60,6 +60,14 @@ def test_no_task_is_no_work_and_one_task_needs_no_process():
     assert worked(late_first, [7], workers=4) == [(7, os.getpid())]
 
 
+def test_processes_are_begun_where_there_is_enough_to_do(monkeypatch):
+    monkeypatch.setattr("medseg.stages.workers.cores", lambda: 2)
+    few = worked(late_first, range(1, 20), workers=None)
+    many = worked(late_first, range(1, 21), workers=None)
+    assert {pid for _, pid in few} == {os.getpid()}
+    assert os.getpid() not in {pid for _, pid in many}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_is_the_same_as_in_one_process(workers):
     with pytest.raises(DataError, match=r"E-GRID.*scan 2: lies elsewhere") as caught:
