@@ -186,11 +186,13 @@ def mle_bench(pair: Pair, clarified: Terms) -> Terms:
     """As OpenAI's MLE-bench grades it: Dice as `official`, the organs' union for the distance.
 
     All organs of a scan are one mask. A prediction of more than ten times the reference's voxels
-    is not measured: it counts 1. Else as `official`: unit cube, all voxels, over sqrt 3.
+    is not measured: it counts 1. Else as `official`: unit cube, all voxels, over sqrt 3. Rows are
+    read as the competition's page says, column by column, which is wrong for its data: slices that
+    are not square come out scrambled, both sides alike, and so does their distance here.
 
     Source: github.com/openai/mle-bench, grade.py of uw-madison-gi-tract-image-segmentation.
     """
-    pred, ref = (np.logical_or.reduce(masks) for masks in (pair.preds, pair.refs))
+    pred, ref = (_read_by_column(np.logical_or.reduce(masks)) for masks in (pair.preds, pair.refs))
     excess = np.count_nonzero(pred) > 10 * np.count_nonzero(ref)
     distance = 1.0 if excess else of_voxels_in_unit_cube(pred, ref)
     return Terms(clarified.dice, clarified.n_dice, *pair.over([distance]))
@@ -240,6 +242,14 @@ def organisers(pair: Pair) -> Terms:
         else:
             distances_mm.append(math.hypot(*np.multiply(ref.shape, pair.spacing_mm)))
     return Terms(math.fsum(dices), len(dices), math.fsum(distances_mm), len(distances_mm))
+
+
+def _read_by_column(mask: Mask) -> Mask:
+    """Return ``(I, J, K)`` with each slice's pixels taken row by row and put column by column.
+
+    Square slices come out transposed, which changes no distance in the unit cube.
+    """
+    return mask.transpose(1, 0, 2).reshape(mask.shape)
 
 
 def _score(terms: Sequence[Terms], *, scored: bool) -> CompetitionScore:
