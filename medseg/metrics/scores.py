@@ -185,13 +185,15 @@ def _of_surface(pred: Mask, ref: Mask, grid: Grid, tolerance_mm: float) -> dict[
 def _centroid(mask: Mask) -> NDArray[np.float64]:
     """Return the mean index of a mask that is not empty."""
     # Cut to the organ first: most of a scan is not, and sums are ten times as slow as `any`.
-    corner = np.zeros(3)
+    centre = np.zeros(3)
     for axis in (2, 1, 0):
         held = np.flatnonzero(mask.any(axis=_others(axis)))
-        corner[axis] = held[0]
+        centre[axis] = held[0]
         mask = mask.swapaxes(0, axis)[held[0] : held[-1] + 1].swapaxes(0, axis)
-    along = (mask.sum(axis=_others(axis)) for axis in range(3))
-    return corner + np.array([np.average(np.arange(n.size), weights=n) for n in along])
+    for axis in range(3):
+        along = mask.sum(axis=_others(axis))
+        centre[axis] += np.average(np.arange(along.size), weights=along)
+    return centre
 
 
 def _others(axis: int) -> tuple[int, ...]:
