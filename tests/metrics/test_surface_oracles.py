@@ -236,8 +236,8 @@ def test_deepmind_weighs_surface_elements_by_area(agreement, surface_elements, n
     assert share == pytest.approx(golden.nsd, abs=1e-5)
     ours = agreement.medseg(*agreement.drawn[name])
     assert ours.nsd != pytest.approx(golden.nsd, abs=1e-3)
-    # The surfaces of a wall two voxels thick lie two voxels apart; the boundary's voxels, which both
-    # lie in the wall, one. Where surfaces face the same way both rules have the same maximum.
+    # The surfaces of a wall two voxels thick lie two voxels apart; the voxels of its boundary, both
+    # in the wall, one. Where surfaces face the same way both rules have the same maximum.
     assert (ours.hd_mm == pytest.approx(golden.hd_mm, abs=1e-6)) == (name != "hollow")
 
 
