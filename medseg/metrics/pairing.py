@@ -186,22 +186,20 @@ def _left_out(tables: Mapping[str, Rows], scan_ids: Sequence[str]) -> list[Probl
     """Return what only some of the runs have: scans, organs, and single organs of shared scans."""
     problems = []
     organs = _shared(tables, 1)
-    wanted = {(scan_id, organ) for scan_id in scan_ids for organ in organs}
     for name, rows in tables.items():
-        scans = dict.fromkeys(key[0] for key in rows if key[0] not in scan_ids)
-        others = dict.fromkeys(key[1] for key in rows if key[1] not in organs)
-        lacking = dict.fromkeys(" ".join(key) for key in sorted(wanted - set(rows)))
-        for what, names, verb in (
-            ("scans", scans, "are not in all runs"),
-            ("organs", others, "are not in all runs"),
-            ("scores", lacking, "are missing"),
-        ):
+        alone = [key for key in rows if not all(key in others for others in tables.values())]
+        scans = dict.fromkeys(scan_id for scan_id, _ in alone if scan_id not in scan_ids)
+        others = dict.fromkeys(organ for _, organ in alone if organ not in organs)
+        scores = [" ".join(key) for key in alone if key[0] in scan_ids and key[1] in organs]
+        for what, names in (("scan", scans), ("organ", others), ("score", scores)):
             if names:
-                found = f"{len(names)} {what} {verb} and left out: {_listed(names)}"
+                many = what if len(names) == 1 else f"{what}s"
+                found = f"{len(names)} {many} that not all runs have, left out: {listed(names)}"
                 problems.append(Problem("W-PAIRS", name, found, level="warning"))
     return problems
 
 
-def _listed(names: Collection[str]) -> str:
+def listed(names: Collection[str]) -> str:
+    """Return the first five names in a row, and whether there are more."""
     shown = ", ".join(list(names)[:_SHOWN])
     return f"{shown} …" if len(names) > _SHOWN else shown

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from medseg.errors import shown
@@ -68,8 +69,8 @@ def legend(comparison: Comparison) -> list[str]:
         f"Intervals: bootstrap by patient, {comparison.n_resamples} draws, seed {comparison.seed}; "
         f"with fewer than {LEAST_PATIENTS} patients, marked *, they are too narrow to be trusted.",
         "p: Wilcoxon's signed rank test on a mean difference a patient, exact. Holm p: corrected "
-        f"for the {comparison.n_tests} tests of this comparison. effect: matched-pairs rank "
-        "biserial correlation, from -1 to 1.",
+        f"for {counted(comparison.n_tests, 'test')}. effect: matched-pairs rank biserial "
+        "correlation, from -1 to 1.",
         f"better: where the Holm p is below {ALPHA} and the interval leaves out zero. "
         "Nothing else is called a difference.",
     ]
@@ -79,9 +80,11 @@ def legend(comparison: Comparison) -> list[str]:
 
 
 def text(comparison: Comparison) -> str:
-    """Return the tables and conclusions for a terminal."""
+    """Return tables, legend and conclusions for a terminal."""
+    lines = (legend(comparison), conclusions(comparison))
     parts = [_head(comparison), *(aligned(table) for table in tables(comparison))]
-    return "\n\n".join([*parts, "\n".join(conclusions(comparison))])
+    parts += ["\n".join(fill(row, 100, subsequent_indent="  ") for row in rows) for rows in lines]
+    return "\n\n".join(parts)
 
 
 def markdown(comparison: Comparison) -> str:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from medseg.data.splits import Splits, read_splits
 from medseg.errors import DataError, Problem
+from medseg.metrics.pairing import listed
+from medseg.report.conclusions import counted
 from medseg.stages.contenders import Contender
-
-_SHOWN = 5
 
 
 class Judged(NamedTuple):
@@ -59,7 +59,9 @@ def _judged(name: str, contender: Contender) -> Judged:
         own = {*fold.train, *fold.validation}
         scored = {score.scan_id for score in Contender((), (file,)).scores}
         if seen := sorted(scored & own):
-            found = f"has scores of {len(seen)} scans that it learned from: {_listed(seen)}"
+            found = (
+                f"has scores of {counted(len(seen), 'scan')} that it learned from: {listed(seen)}"
+            )
             fix = "compare scores of held-out scans only"
             raise DataError(Problem("E-LEAK", name, found, "scans of the test side", fix))
         learned |= own
@@ -74,9 +76,9 @@ def _other_contents(judged: Mapping[str, Judged]) -> Iterator[Problem]:
         both = ours.tested & theirs.tested & ours.hashes.keys() & theirs.hashes.keys()
         differ = sorted(scan for scan in both if ours.hashes[scan] != theirs.hashes[scan])
         if differ:
-            found = f"{len(differ)} scans are others than in {first}: {_listed(differ)}"
+            found = f"other slices than in {first} under a scan's name: {listed(differ)}"
             fix = "compare runs on one data set"
-            yield Problem("E-PAIRS", name, found, "the same slices under a scan's name", fix)
+            yield Problem("E-PAIRS", name, found, "one content a scan", fix)
 
 
 def _warnings(judged: Mapping[str, Judged]) -> Iterator[Problem]:
@@ -86,12 +88,9 @@ def _warnings(judged: Mapping[str, Judged]) -> Iterator[Problem]:
             yield Problem("W-SPLITS", name, found, level="warning")
         for other, theirs in judged.items():
             if seen := sorted((own.tested & theirs.learned) - theirs.tested):
-                found = f"tested on {len(seen)} scans that {other} learned from: {_listed(seen)}"
-                yield Problem("W-LEAK", name, f"{found}; left out", level="warning")
+                scans = counted(len(seen), "scan")
+                found = f"tested on {scans} that {other} learned from, left out: {listed(seen)}"
+                yield Problem("W-LEAK", name, found, level="warning")
     if len(set.union(*(own.splits for own in judged.values()))) > 1:
         found = "the splits differ, so the models learned from different patients"
         yield Problem("W-SPLITS", " and ".join(judged), found, level="warning")
-
-
-def _listed(names: list[str]) -> str:
-    return f"{', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}"

@@ -139,9 +139,9 @@ def test_what_only_some_have_is_left_out_by_name():
     assert comparison.n_scans == 2
     assert [o.organ for o in comparison.organs] == ["stomach", "small_bowel", ALL_ORGANS]
     assert [str(problem) for problem in comparison.problems] == [
-        "warning[W-PAIRS]: a: 1 scans are not in all runs and left out: case2_day0.",
-        "warning[W-PAIRS]: a: 1 organs are not in all runs and left out: liver.",
-        "warning[W-PAIRS]: b: 1 scores are missing and left out: case1_day0 small_bowel.",
+        "warning[W-PAIRS]: a: 1 scan that not all runs have, left out: case2_day0.",
+        "warning[W-PAIRS]: a: 1 organ that not all runs have, left out: liver.",
+        "warning[W-PAIRS]: a: 1 score that not all runs have, left out: case1_day0 small_bowel.",
     ]
 
 

@@ -131,7 +131,7 @@ def test_markdown_holds_conclusions_tables_and_what_was_left_out():
     assert told.startswith("# Dice: ours, theirs\n")
     assert "![Differences by organ, a dot a patient](comparison.png)" in told
     assert "| stomach | ours - theirs | +0.250 |" in told
-    assert "1 scans are not in all runs and left out: case2_day0" in told
+    assert "1 scan that not all runs have, left out: case2_day0" in told
     widths = {
         line.count("|") for line in told.splitlines() if line.startswith("| stomach | ours |")
     }
