@@ -8,6 +8,9 @@ MLE-bench reads pixel 4 j + i of a slice into column p // 3 and row p % 3: the f
 """
 
 import math
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -374,3 +377,11 @@ def test_corners_are_not_the_centres_of_boundary_voxels():
     # The hole's eight corners (2..3) lie two steps inside the outer ones (0 and 5) along each axis.
     assert of_corners_mm(pred, ref, (1.0, 1.0, 1.0)) == 2.0
     assert surface_distances(pred, ref, spacing_mm=(1.0, 1.0, 1.0)).hausdorff_mm() == 1.0
+
+
+def test_the_example_in_the_guide_prints_what_the_guide_says(repository):
+    guide = (repository / "docs" / "competition.md").read_text(encoding="utf-8")
+    code, told = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", guide, re.DOTALL).groups()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == told
+    assert len(told.splitlines()) == 6
