@@ -23,6 +23,7 @@ from medseg.models.segformer import (
 from medseg.models.shifted_mlp import UNeXt, unext, unext_paper
 from medseg.models.unets import UNet, potinet, unet, xopinet
 from medseg.models.unpooling import UnpoolingAutoencoder, autoencoder, autoencoder_inception
+from medseg.models.vision_transformer import ViTSegmenter, vit_b16, vit_s16
 
 __all__ = [
     "DeepLabV3Plus",
@@ -31,6 +32,7 @@ __all__ = [
     "UNeXt",
     "UNet",
     "UnpoolingAutoencoder",
+    "ViTSegmenter",
     "autoencoder",
     "autoencoder_inception",
     "deeplabv3plus_r18",
@@ -47,5 +49,7 @@ __all__ = [
     "unet",
     "unext",
     "unext_paper",
+    "vit_b16",
+    "vit_s16",
     "xopinet",
 ]

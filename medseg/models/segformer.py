@@ -14,8 +14,6 @@ References:
     Transformers, NeurIPS. The initialisation is that of the authors' own training.
 """
 
-import copy
-import warnings
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -25,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg.models.padding import padded
+from medseg.models.tracing import traced
 from medseg.models.weights import load_segformer
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class SegFormer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(B, K, H, W)`` of images ``(B, C, H, W)``, float32 under autocast."""
         height, width = images.shape[-2:]
-        images = functional.pad(images, (0, -width % STRIDE_PX, 0, -height % STRIDE_PX))
+        images = padded(images, STRIDE_PX)
         logits = self._classify(self._decode(self._encode(images)))  # (B, K, H/4, W/4)
         # Bilinear enlargement in reduced precision is slow on CPUs and steps visibly.
         precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -151,31 +151,9 @@ class SegFormer(nn.Module):
         return _as_maps(logits, height, width)
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """Return what `torch.jit.script` compiles in place of this network: its trace in eval mode.
-
-        The blocks of transformers take ``**kwargs``, which TorchScript cannot compile. The trace
-        keeps heights, widths and the batch size symbolic, so it serves images of any size.
-        """
-        network = copy.deepcopy(self).eval()
-        stem = network.segformer["stages"][0].patch_embeddings.proj
-        example = stem.weight.new_zeros(2, stem.in_channels, 2 * STRIDE_PX, 3 * STRIDE_PX)
-        with warnings.catch_warnings(), torch.no_grad():
-            # A test compares the trace with the network at other sizes than the example's.
-            warnings.simplefilter("ignore")
-            trace: nn.Module = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
-            return _Traced(trace)
-
-
-class _Traced(nn.Module):
-    """A trace as a module that `torch.jit.script` accepts."""
-
-    def __init__(self, trace: nn.Module) -> None:
-        super().__init__()
-        self.trace = trace
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.trace(images)
-        return logits
+        """Return what `torch.jit.script` compiles in place of this network; see `traced`."""
+        channels = self.segformer["stages"][0].patch_embeddings.proj.in_channels
+        return traced(self, in_channels=channels, multiple_px=STRIDE_PX)
 
 
 def segformer_b0(
