@@ -83,7 +83,7 @@ def pooled(maps: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         maps: ``(B, C, H, W)``; both results are ``(B, C, ceil(H / 2), ceil(W / 2))``.
     """
-    maxima, places = functional.max_pool2d_with_indices(maps, 2, ceil_mode=True)
+    maxima, places = functional.max_pool2d_with_indices(maps, [2, 2], ceil_mode=True)
     return maxima, places
 
 
