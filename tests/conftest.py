@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from kaggle_layout import KaggleLayout
 
 from medseg.data.phantom import write_phantom
 
 # An example that compiles a kernel takes seconds, and so does any on a busy machine.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 
