@@ -69,22 +69,43 @@ def _mapping(workers: int) -> Iterator[Callable[[Callable[[T], R], Sequence[T]],
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin) as pool:
+
+        def spread(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+            with _interrupts_held():
+                return pool.map(work, tasks)
+
         try:
-            yield pool.map
+            yield spread
         except BrokenProcessPool:
             found = "a worker process ended before its scan was done"
             fix = "memory may be short: give --workers 1"
             raise ResourceError(Problem("E-WORKER", "workers", found, fix=fix)) from None
         except BaseException:
+            # What a process is at it ends first, a scan or two: cut short, pools of Python 3.11
+            # may fail in a thread of their own.
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back; processes that are begun meanwhile never see it.
+
+    It reaches every process of a terminal, but the first one decides, and ends the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:
     """Prepare a new process, before it imports anything that starts threads."""
     os.environ.update(dict.fromkeys(_THREADS, "1"))
-    # Ctrl-C reaches every process of a terminal; the first one decides, and ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
