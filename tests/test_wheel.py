@@ -64,6 +64,9 @@ def test_the_wheel_holds_what_is_shipped_and_nothing_else(wheel):
     for manifest in resources.names("data_manifests"):
         assert f"medseg/share/data_manifests/{manifest}.yaml" in names
     assert f"medseg-{__version__}.dist-info/licenses/LICENSE" in names
+    viewer = "medseg/report/viewer"
+    for name in ("index.html", "vendored/niivue.js", "vendored/LICENSE"):
+        assert f"{viewer}/{name}" in names
     assert [name for name in names if name.endswith((".pt", ".safetensors", ".ts", ".pyc"))] == []
 
 

@@ -2,9 +2,10 @@
 
 Every cell of eight neighbouring voxel centres that holds both sides has one vertex, at the middle
 of the edges that the surface crosses; every pair of neighbouring voxels on different sides is one
-quadrilateral between four such vertices. The vertices are then pulled towards their neighbours,
-none out of its cell, which takes the stairs away (Gibson, "Constrained elastic surface nets",
-MICCAI 1998).
+quadrilateral between four such vertices (Gibson, "Constrained elastic surface nets", MICCAI 1998).
+The vertices are then pulled towards their neighbours and, a little more, pushed back, none out of
+its cell: that takes the stairs away and leaves the volume as it is (Taubin, "A signal processing
+approach to fair surface design", SIGGRAPH 1995).
 """
 
 import struct
@@ -21,7 +22,7 @@ Triangles = NDArray[np.int64]
 
 _CORNERS = np.array(list(product((0, 1), repeat=3)))
 _EDGES = [(a, b) for a in range(8) for b in range(a) if abs(_CORNERS[a] - _CORNERS[b]).sum() == 1]
-_ROUNDS = 12
+_PULL, _PUSH, _ROUNDS = 0.5, -0.53, 8
 
 
 def surface(mask: NDArray[np.bool_], grid: Grid) -> tuple[Vertices, Triangles]:
@@ -100,9 +101,9 @@ def _relaxed(
     one, two = quads.ravel(), np.roll(quads, -1, axis=1).ravel()
     ends, others = np.concatenate((one, two)), np.concatenate((two, one))
     neighbours = np.bincount(ends, minlength=len(cells))[:, None]
-    for _ in range(_ROUNDS):
-        pulled = _summed(vertices[others], ends, len(cells)) / neighbours
-        vertices = np.clip((vertices + pulled) / 2, cells, cells + 1)
+    for share in (_PULL, _PUSH) * _ROUNDS:
+        middle = _summed(vertices[others], ends, len(cells)) / neighbours
+        vertices = np.clip(vertices + share * (middle - vertices), cells, cells + 1)
     return vertices
 
 

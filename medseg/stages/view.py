@@ -1,13 +1,16 @@
 """View: scans with their organs, predicted and true, on a page for this machine alone."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from medseg.data.manifest import read_manifest
-from medseg.errors import Stopped
+from medseg.errors import Problem, Stopped
 from medseg.report.viewer_cases import find_cases
 from medseg.report.viewer_server import HOST, bound, routes
+
+_LOG = logging.getLogger(__name__)
 
 
 class Shown(NamedTuple):
@@ -41,6 +44,10 @@ def shown(
     run = open_run(target)
     data = Path(run.config["dataset_dir"])
     there = data if data.is_dir() else None
+    if there is None and images is None:
+        fix = "name it with --images and --reference"
+        gone = Problem("W-DATA", str(data), "is no longer there", fix=fix, level="warning")
+        _LOG.warning("%s", str(gone).removeprefix("warning"))
     return Shown(
         run.predictions,
         manifest or run.config["manifest"],
@@ -60,13 +67,8 @@ def view(what: Shown, *, port: int, ready: Callable[[str], None]) -> None:
         Stopped: A signal other than Ctrl-C ended it.
     """
     facts = read_manifest(what.manifest)
-    cases = find_cases(
-        what.predictions,
-        facts,
-        images=what.images,
-        reference=what.reference,
-        scores=what.scores,
-    )
+    folders = {"images": what.images, "reference": what.reference, "scores": what.scores}
+    cases = find_cases(what.predictions, facts, **folders)
     with bound(routes(cases, facts.labels, title=what.title), port=port) as server:
         try:
             ready(f"http://{HOST}:{server.server_port}/")

@@ -1,9 +1,13 @@
 // What is drawn over the slices: outlines of masks, exactly around the voxels, in the organ's
-// colour, and the crosshair.
+// colour, the crosshair, and the patient's sides.
 
 const RIM = "rgba(0, 0, 0, 0.65)";
 const CROSSHAIR = "rgba(250, 214, 100, 0.8)";
 const CROSSHAIR_GAP_PX = 9;
+const INK = "#d5dae0";
+const LETTER_INSET_PX = 12;
+// Where each axis of RAS+ mm begins and ends.
+const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]];
 
 export class Outlines {
   constructor(canvas, planes) {
@@ -33,6 +37,7 @@ export class Outlines {
       pen.clip();
       for (const { name, colour } of this.styles) this.outline(pen, tile, name, colour);
       this.crosshair(pen, tile);
+      this.sides(pen, tile);
       pen.restore();
     }
   }
@@ -73,6 +78,31 @@ export class Outlines {
     pen.lineWidth = this.pixelsPerPoint;
     pen.strokeStyle = CROSSHAIR;
     pen.stroke();
+  }
+
+  sides(pen, tile) {
+    const { u, v } = axesOf(tile);
+    const [x0, y0] = this.onCanvas(tile, 0, 0);
+    const [x1, y1] = this.onCanvas(tile, 1, 1);
+    const [left, top, wide, tall] = box(tile);
+    const inset = LETTER_INSET_PX * this.pixelsPerPoint;
+    const flipU = x0 > x1 ? 1 : 0;
+    const flipV = y0 > y1 ? 1 : 0;
+    pen.font = `600 ${13 * this.pixelsPerPoint}px system-ui, sans-serif`;
+    pen.textAlign = "center";
+    pen.textBaseline = "middle";
+    for (const [letter, x, y] of [
+      [SIDES[u][flipU], left + inset, top + tall / 2],
+      [SIDES[u][1 - flipU], left + wide - inset, top + tall / 2],
+      [SIDES[v][flipV], left + wide / 2, top + inset],
+      [SIDES[v][1 - flipV], left + wide / 2, top + tall - inset],
+    ]) {
+      pen.lineWidth = 3 * this.pixelsPerPoint;
+      pen.strokeStyle = "black";
+      pen.strokeText(letter, x, y);
+      pen.fillStyle = INK;
+      pen.fillText(letter, x, y);
+    }
   }
 
   // Where shares 0 to 1 of the volume along the axes of a tile lie, in pixels of the canvas.

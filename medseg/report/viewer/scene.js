@@ -1,8 +1,8 @@
-// The pictures: slices and organs in three planes, and the organs' surfaces in 3D.
+// The pictures: slices and organs in three planes, and the organs' surfaces in the scan in 3D.
 //
 // Two canvases of NiiVue. The one of the planes holds the scan and a mask an organ of the
 // prediction, filled; the truth is drawn over it as outlines (outlines.js). The one in 3D holds
-// surfaces alone, so that turning it stays quick without a graphics card.
+// the back half of the scan and the surfaces of the organs.
 
 import { Outlines } from "./outlines.js";
 
@@ -13,6 +13,8 @@ const SLICES = { axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL, sagittal:
 const PLANES = ["axial", "coronal", "sagittal"];
 const GAP_PX = 6;
 const FROM_THE_FRONT = [200, 12];
+const FRONT_HALF_OFF = [0, 180, 0];
+const ZOOM_3D = 1.2;
 const QUIET = {
   logLevel: "error",
   dragAndDropEnabled: false,
@@ -39,10 +41,16 @@ export class Scene {
       ...QUIET,
       isRadiologicalConvention: true,
       sagittalNoseLeft: true,
+      isOrientationTextVisible: false,
       crosshairWidth: 0,
       dragMode: DRAG_MODE.contrast,
     });
-    this.solid = new Niivue({ ...QUIET, sliceType: SLICE_TYPE.RENDER, isOrientCube: true });
+    this.solid = new Niivue({
+      ...QUIET,
+      sliceType: SLICE_TYPE.RENDER,
+      isOrientCube: true,
+      clipPlaneColor: [0, 0, 0, 0],
+    });
   }
 
   async attach(planes, outlines, solid) {
@@ -52,7 +60,6 @@ export class Scene {
       const map = { R: [r, r], G: [g, g], B: [b, b], A: [0, 255], I: [0, 255] };
       this.planes.addColormap(colormapOf(name), map);
     }
-    this.solid.setRenderAzimuthElevation(...FROM_THE_FRONT);
     this.outlines = new Outlines(outlines, this.planes);
     const draw = this.planes.drawScene.bind(this.planes);
     this.planes.drawScene = () => {
@@ -72,6 +79,7 @@ export class Scene {
   async show(number, there) {
     const turn = ++this.turn;
     const problems = {};
+    this.image = null;
     const image = await volume(`cases/${number}/image.nii.gz`, { colormap: "gray" });
     const [pred, truth] = await Promise.all(
       ["pred", "truth"].map(async (kind) => {
@@ -93,8 +101,9 @@ export class Scene {
     this.outlines.masks = truth;
     this.planes.scene.crosshairPos = this.start();
     this.planes.scene.pan2Dxyzmm = [0, 0, 0, 1];
-    this.arrange();
+    if (!Object.keys(pred).length) this.planes.updateGLVolume();
     this.layers(this.last);
+    this.arrange();
     this.tell();
     await this.showSolid(turn, number, { pred, truth });
     return turn === this.turn ? problems : null;
@@ -126,8 +135,12 @@ export class Scene {
     if (turn !== this.turn) return;
     this.meshes = meshes;
     this.solid.meshes = Object.values(meshes);
-    this.layers(this.last);
-    this.solid.setRenderAzimuthElevation(...FROM_THE_FRONT);
+    this.solid.volumes = [this.image];
+    this.solid.back = this.image;
+    this.solid.updateGLVolume();
+    this.solid.setClipPlane(FRONT_HALF_OFF);
+    this.shade(this.last);
+    this.turnToFront();
   }
 
   // Begin where the organs are: at the middle of the largest slice of any of them.
@@ -143,9 +156,29 @@ export class Scene {
   // `shown`: {pred, truth, organs: {name: {visible, opacity}}}.
   layers(shown) {
     this.last = shown;
+    this.fill(shown);
+    this.outlines.styles = this.organs
+      .filter(({ name }) => shown.truth && shown.organs[name].visible)
+      .map(({ name, colour }) => ({ name, colour }));
+    this.outlines.draw();
+    this.shade(shown);
+  }
+
+  fill(shown) {
+    let changed = false;
+    for (const { name } of this.organs.filter(({ name }) => this.pred[name])) {
+      const { visible, opacity } = shown.organs[name];
+      const wanted = shown.pred && visible ? opacity : 0;
+      changed ||= this.pred[name].opacity !== wanted;
+      this.pred[name].opacity = wanted;
+    }
+    // All textures are made again: never without need.
+    if (changed) this.planes.updateGLVolume();
+  }
+
+  shade(shown) {
     for (const { name } of this.organs) {
       const { visible, opacity } = shown.organs[name];
-      if (this.pred[name]) this.pred[name].opacity = shown.pred && visible ? opacity : 0;
       const solid = { pred: this.meshes?.[`pred ${name}`], truth: this.meshes?.[`truth ${name}`] };
       if (solid.pred) solid.pred.opacity = shown.pred && visible ? Math.min(1, opacity * 2) : 0;
       // A shell around the prediction; a body of its own without it.
@@ -153,11 +186,7 @@ export class Scene {
       if (solid.truth) solid.truth.opacity = shown.truth && visible ? Math.min(1, opacity * 2) * veil : 0;
       for (const mesh of Object.values(solid)) if (mesh) mesh.visible = mesh.opacity > 0;
     }
-    this.outlines.styles = this.organs
-      .filter(({ name }) => shown.truth && shown.organs[name].visible)
-      .map(({ name, colour }) => ({ name, colour }));
-    if (this.image) this.planes.updateGLVolume();
-    this.solid.drawScene();
+    if (this.solid.volumes.length) this.solid.drawScene();
   }
 
   setView(view) {
@@ -170,6 +199,7 @@ export class Scene {
   // axial one, the sagittal one to its right; what is left is for 3D.
   arrange() {
     if (!this.image) return;
+    this.planes.resizeListener();
     const box = this.solid.canvas.parentElement.style;
     const fine = this.planes.canvas.width / this.planes.canvas.clientWidth;
     box.inset = "0";
@@ -201,6 +231,7 @@ export class Scene {
   }
 
   step(by) {
+    if (!this.image) return;
     const move = [0, 0, 0];
     move[AXIS[this.plane]] = by;
     this.planes.moveCrosshairInVox(...move);
@@ -213,9 +244,13 @@ export class Scene {
     this.planes.scene.pan2Dxyzmm = [0, 0, 0, 1];
     this.planes.scene.crosshairPos = this.start();
     this.planes.updateGLVolume();
-    this.solid.scene.volScaleMultiplier = 1;
-    this.solid.setRenderAzimuthElevation(...FROM_THE_FRONT);
+    this.turnToFront();
     this.tell();
+  }
+
+  turnToFront() {
+    this.solid.scene.volScaleMultiplier = ZOOM_3D;
+    this.solid.setRenderAzimuthElevation(...FROM_THE_FRONT);
   }
 
   // Put the crosshair at RAS+ mm.
@@ -233,7 +268,7 @@ export class Scene {
     const under = (masks) => this.organs.filter(({ name }) => at(masks[name])).map((o) => o.name);
     this.moved({
       mm: [...mm].slice(0, 3),
-      voxel: [...voxel],
+      voxel: stored(this.image, voxel),
       value: this.image.getValue(...voxel),
       pred: under(this.pred),
       truth: under(this.truth),
@@ -257,6 +292,14 @@ async function volume(path, options) {
   return NVImage.loadFromUrl({ url: buffer, name: path.split("/").pop(), ...options });
 }
 
+// The indices, as the file has them, of a voxel that NiiVue counts along x, y and z.
+function stored(image, voxel) {
+  const [, ni, nj] = image.hdr.dims;
+  const start = image.img2RASstart.reduce((a, b) => a + b, 0);
+  const at = voxel.reduce((sum, n, axis) => sum + n * image.img2RASstep[axis], start);
+  return [at % ni, Math.floor(at / ni) % nj, Math.floor(at / (ni * nj))];
+}
+
 // Window and level: the brightest and the darkest half percent are cut off.
 function setWindow(image) {
   const step = Math.max(1, Math.floor(image.img.length / 500000));
@@ -268,23 +311,23 @@ function setWindow(image) {
   image.cal_max = Math.max(at(0.995), image.cal_min + 1e-6);
 }
 
+// The largest axial slice of a mask: how many voxels, and the one nearest to their middle.
 function largestSlice(mask) {
-  const [, nx, ny, nz] = mask.dimsRAS;
+  const [nx, ny, nz] = mask.dimsRAS.slice(1, 4);
   const [sx, sy, sz] = mask.img2RASstep;
   const start = mask.img2RASstart.reduce((a, b) => a + b, 0);
-  const best = { area: 0, frac: [0.5, 0.5, 0.5] };
-  for (let z = 0; z < nz; z++) {
-    let [area, sumX, sumY] = [0, 0, 0];
-    for (let y = 0; y < ny; y++) {
-      for (let x = 0, at = start + z * sz + y * sy; x < nx; x++, at += sx) {
-        if (mask.img[at]) [area, sumX, sumY] = [area + 1, sumX + x, sumY + y];
-      }
-    }
-    if (area > best.area) {
-      best.area = area;
-      const middle = (sum, n) => (Math.round(sum / area) + 0.5) / n;
-      best.frac = [middle(sumX, nx), middle(sumY, ny), (z + 0.5) / nz];
-    }
-  }
-  return best;
+  const at = (x, y, z) => mask.img[start + x * sx + y * sy + z * sz];
+  const areas = Array.from({ length: nz }, (_, z) => {
+    let area = 0;
+    for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++) area += at(x, y, z);
+    return area;
+  });
+  const area = Math.max(...areas);
+  const z = areas.indexOf(area);
+  const found = [];
+  for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++) if (at(x, y, z)) found.push([x, y]);
+  const middle = [0, 1].map((a) => found.reduce((sum, place) => sum + place[a], 0) / area);
+  const off = ([x, y]) => (x - middle[0]) ** 2 + (y - middle[1]) ** 2;
+  const [x, y] = found.reduce((a, b) => (off(a) <= off(b) ? a : b), found[0] ?? [0, 0]);
+  return { area, frac: [(x + 0.5) / nx, (y + 0.5) / ny, (z + 0.5) / nz] };
 }

@@ -15,6 +15,9 @@ const KEYS = [
   ["m", "all of them"],
   ["r", "reset the view"],
   ["?", "these keys"],
+  ["wheel", "slices; nearer and farther in 3D"],
+  ["drag", "the crosshair; turns 3D"],
+  ["drag, right button", "a box whose grey values set the contrast"],
 ];
 const WORDS = { missed: "missed", false_positive: "false positive", both_empty: "not there" };
 
@@ -108,10 +111,14 @@ async function open(number) {
     if (problems === null) return;
     tellReasons(problems);
     notice("");
+    document.body.dataset.state = "shown";
   } catch (error) {
-    if (state.current === number) notice(error.message);
+    if (state.current !== number) return;
+    // Never the picture of one case under the name of another.
+    document.body.dataset.state = "failed";
+    notice(error.message);
+    for (const output of document.querySelectorAll("footer output")) output.textContent = "";
   }
-  if (state.current === number) document.body.dataset.state = "shown";
 }
 
 function step(by_) {
@@ -250,8 +257,8 @@ const ACTIONS = {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || by("keys").open) return;
   // A slider, a list of choices and a button keep the keys that they have themselves.
-  const field = event.target.matches("input, select");
-  if (field && (event.key.startsWith("Arrow") || event.target.matches("select"))) return;
+  const field = event.target.closest?.("input, select");
+  if (field && (event.key.startsWith("Arrow") || field.matches("select"))) return;
   const organ = state.organs[Number(event.key) - 1];
   const action = ACTIONS[event.key]
     ?? (event.key in VIEWS ? () => setView(VIEWS[event.key]) : undefined)
@@ -299,6 +306,6 @@ function soon(work) {
 }
 
 // For tests and for the console: medseg.goTo([x, y, z]) puts the crosshair at RAS+ mm.
-window.medseg = { goTo: (mm) => scene.goTo(mm), setView };
+window.medseg = { goTo: (mm) => scene.goTo(mm), scene: () => scene };
 
 begin().catch((error) => notice(`The page could not start: ${error.message}`));
