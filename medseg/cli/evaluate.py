@@ -82,7 +82,8 @@ def evaluate(
     Either is a folder with a label map a scan, <scan>.nii.gz, or a mask an organ,
     <scan>_<organ>.nii.gz, where masks win, for they may overlap; a run's folder; the folder of a
     data set, with train.csv; or a CSV of run-length rows: id, class and segmentation or predicted.
-    A scan without a prediction counts as missed.
+    A scan without a prediction counts as missed; of a run only scans that it has not learnt from
+    are asked for.
     """
     from medseg.data.manifest import read_manifest
     from medseg.report.scores import save_scores, write_csv

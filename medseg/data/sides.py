@@ -9,6 +9,7 @@ Either side may be
   the slices that its rows are about are those of a data set.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from medseg.data.kaggle_csv import COLUMNS, SUBMITTED, Row, read_labels
 from medseg.data.label_files import LabelFiles, LabelRows, find_label_files, natural
 from medseg.data.manifest import Manifest
 from medseg.data.slice_folder import ranges
+from medseg.data.splits import read_splits
 from medseg.data.uwmgi import read_scans
 from medseg.errors import DataError, Problem, UsageError
 from medseg.scan import Scan
@@ -64,6 +66,18 @@ def find_sides(
             raise
 
     return found(predictions), found(reference)
+
+
+def held_out(side: Path) -> frozenset[str] | None:
+    """Return the scans that a run neither learnt from nor was chosen by; None of what is no run.
+
+    Raises:
+        DataError: Its split cannot be read.
+    """
+    config, splits = side / "config.json", side / "splits.json"
+    if not (config.is_file() and splits.is_file()):
+        return None
+    return frozenset(read_splits(splits).fold(json.loads(config.read_text())["fold"]).test)
 
 
 def _is_data_set(side: Path) -> bool:

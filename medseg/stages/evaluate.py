@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from medseg.data.label_files import unmatched
 from medseg.data.manifest import Manifest
-from medseg.data.sides import find_sides
+from medseg.data.sides import find_sides, held_out
 from medseg.errors import DataError, Problem
 from medseg.metrics.scores import OrganScore
 from medseg.metrics.summary import Summary, summarise
@@ -50,7 +50,8 @@ def evaluate(
         predictions: What `medseg.data.sides` reads.
         reference: The same; overlapping labels are kept where it holds them.
         manifest: The labels, and how to read the data set.
-        scan_ids: Evaluate only these; None takes all of the reference.
+        scan_ids: Evaluate only these; None takes all of the reference, of a run's predictions
+            those that the run has not learnt from.
         options: How to evaluate.
         progress: Called with the scans done and their number.
 
@@ -58,7 +59,8 @@ def evaluate(
         DataError: No scan could be scored; all problems are told.
     """
     predicted, references = find_sides(predictions, reference, manifest, data=options.data)
-    chosen = [scan_id for scan_id in references if scan_ids is None or scan_id in scan_ids]
+    wanted = held_out(predictions) if scan_ids is None else scan_ids
+    chosen = [scan_id for scan_id in references if wanted is None or scan_id in wanted]
     pairs = [Pair(scan_id, predicted.get(scan_id), references[scan_id]) for scan_id in chosen]
     score = partial(score_one, labels=manifest.labels, options=options)
     results = worked(score, pairs, workers=options.workers, progress=progress)

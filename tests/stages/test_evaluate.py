@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mask_folders import LABELS, MANIFEST, box, codes, decoded, write_masks
 
+from medseg.data.splits import make_splits
 from medseg.data.uwmgi import read_scans
 from medseg.io.nifti import read_label_map, write_label_map, write_mask
 from medseg.stages.evaluate import Options, evaluate
@@ -25,6 +26,26 @@ def test_some_scans_alone_can_be_asked_for(folders):
     done = evaluate(pred, ref, MANIFEST, scan_ids={"a"})
     assert done.summary.n_scans == 1
     assert done.problems == ()
+
+
+def test_a_run_is_asked_for_the_scans_that_it_has_not_learnt_from(tiny_phantom, tmp_path):
+    scans = read_scans(tiny_phantom, MANIFEST)
+    splits = make_splits(scans, folds=3)
+    splits.write(tmp_path / "splits.json")
+    (tmp_path / "config.json").write_text('{"fold": 1}')
+    test = splits.fold(1).test
+    for scan in scans:
+        if scan.scan_id in test:
+            masks = {organ: decoded(scan, organ) for organ in LABELS.names}
+            (tmp_path / "predictions").mkdir(exist_ok=True)
+            for organ, mask in masks.items():
+                path = tmp_path / "predictions" / f"{scan.scan_id}_{organ}.nii.gz"
+                write_mask(path, mask, scan.grid)
+    done = evaluate(tmp_path, tiny_phantom, MANIFEST)
+    assert {score.scan_id for score in done.scores} == set(test)
+    assert done.problems == ()
+    folder = evaluate(tmp_path / "predictions", tiny_phantom, MANIFEST)
+    assert folder.summary.n_scans == len(scans)
 
 
 # --- Many processes -----------------------------------------------------------------------------
