@@ -143,14 +143,14 @@ export class Scene {
     this.turnToFront();
   }
 
-  // Begin where the organs are: at the middle of the largest slice of any of them.
+  // Begin where the organs are, in truth if that is known: in the largest slice of any of them.
   start() {
-    let best = { area: 0, frac: [0.5, 0.5, 0.5] };
-    for (const mask of [...Object.values(this.truth), ...Object.values(this.pred)]) {
-      const found = largestSlice(mask);
-      if (found.area > best.area) best = found;
+    for (const masks of [this.truth, this.pred]) {
+      const found = Object.values(masks).map(largestSlice);
+      const best = found.reduce((a, b) => (b.area > a.area ? b : a), { area: 0 });
+      if (best.area) return best.frac;
     }
-    return best.frac;
+    return [0.5, 0.5, 0.5];
   }
 
   // `shown`: {pred, truth, organs: {name: {visible, opacity}}}.
