@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle import Config, carried_over, find_bundle, overridden
-from medseg.engine.checkpoints import BEST, LAST
+from medseg.engine.checkpoint_files import BEST, LAST
 from medseg.errors import Problem, UsageError
 from medseg.io.atomic import replacing
 

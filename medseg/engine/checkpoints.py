@@ -18,10 +18,9 @@ from ignite.engine import Engine, Events
 from safetensors.torch import save
 from torch import nn
 
+from medseg.engine.checkpoint_files import BEST, LAST
 from medseg.errors import Problem, Stopped, UnsafeError
 from medseg.io.atomic import replacing
-
-LAST, BEST = "last.pt", "best.pt"
 
 
 class Sampler(Protocol):
