@@ -30,7 +30,7 @@ FOUNDATIONS = {"scan", "geometry", "labels", "errors", "monai_probes"}
 
 HOMES = {
     "nibabel": ("io/nifti*.py",),
-    "mlflow": ("engine/tracking.py", "bench/tracking.py"),
+    "mlflow": ("engine/tracking*.py", "bench/tracking.py"),
     "itk": ("io/itk.py",),
     "SimpleITK": ("io/itk.py",),
     "pydicom": ("io/dicom*.py", "io/rtstruct.py"),

@@ -26,12 +26,14 @@ _PACKAGES = (
 )
 _VARIABLES = ("MONAI_", "PYTORCH_", "TORCH_", "CUDA_", "CUBLAS_", "MLFLOW_", "HF_", "TRANSFORMERS_")
 _VARIABLES_BY_NAME = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED")
-_SECRET = re.compile(r"PASSWORD|TOKEN|SECRET|USERNAME|USER|KEY|CREDENTIAL|HEADER", re.IGNORECASE)
+# Where a server is says which machine somebody works on.
+_SECRET = re.compile(r"PASSWORD|TOKEN|SECRET|USER|KEY|CREDENTIAL|HEADER|URI|URL", re.IGNORECASE)
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 # Two levels at least: '/eval' in a configuration is a piece of a path, not a place on this machine.
 _PATH = re.compile(
     r"(?:(?<=sqlite:///)|(?<=file://)|(?<![\w.:/~-]))/[^/\s'\",;:]+(?:/[^/\s'\",;:]+)+"
 )
+_FOLDERS = {"--data", "--output", "-o"}
 _GIT_PATIENCE_S = 10
 
 
@@ -50,6 +52,18 @@ def portable(text: str) -> str:
     if "\n" not in text and (Path(text).is_absolute() or PureWindowsPath(text).is_absolute()):
         return _relative(text)
     return _PATH.sub(lambda found: _relative(found[0]), text)
+
+
+def portable_values(content: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return plain JSON with every text in it made portable."""
+    match content:
+        case Mapping():
+            return {key: portable_values(value) for key, value in content.items()}
+        case list() | tuple():
+            return [portable_values(value) for value in content]
+        case str() | PurePath():
+            return portable(str(content))
+    return content
 
 
 def provenance(
@@ -118,13 +132,21 @@ def _relative(path: str) -> str:
 
 
 def _command(argv: Sequence[str]) -> list[str]:
-    """Return the command line; an option's value after ``=`` is made portable by itself."""
+    """Return the command line; an option's value after ``=`` is made portable by itself.
+
+    Where data lie and results go is not told at all: a folder may be called after a patient.
+    """
     program, *rest = argv or ("medseg",)
     path = PurePath(program)
     shown = []
-    for word in rest:
+    for before, word in zip(("", *rest), rest, strict=False):
         name, equals, value = word.partition("=")
-        shown.append(f"{name}={portable(value)}" if equals else portable(word))
+        if before in _FOLDERS:
+            shown.append("…")
+        elif equals:
+            shown.append(f"{name}={'…' if name in _FOLDERS else portable(value)}")
+        else:
+            shown.append(portable(word))
     # `python -m medseg` puts the path of __main__.py there.
     return [path.parent.name if path.name == "__main__.py" else path.name, *shown]
 

@@ -1,5 +1,6 @@
 """Prepare: read the data set, split its patients, and bring every scan into the store."""
 
+import hashlib
 from pathlib import Path
 
 from medseg.bundle import Opened
@@ -34,10 +35,20 @@ def prepare(run: Run, tracker: Tracker, display: Display) -> Splits:
         progress=display.advance,
     )
     tracker.log_artifact(run.splits)
-    tracker.log_dataset(
-        run.config["manifest"], splits.sha256, profile=_profile(scans), context="training"
-    )
+    sides = splits.fold(run.config["fold"])
+    for context, side in zip(("training", "validation", "test"), sides, strict=True):
+        chosen = [scan for scan in scans if scan.scan_id in side]
+        if chosen:
+            digest = _digest(splits, chosen)
+            profile = _profile(chosen)
+            tracker.log_dataset(run.config["manifest"], digest, profile=profile, context=context)
     return splits
+
+
+def _digest(splits: Splits, scans: list[Scan]) -> str:
+    """Return a hash of the content of scans: the same side of the same data has the same."""
+    hashes = sorted(splits.scans[scan.scan_id].sha256 for scan in scans)
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _profile(scans: list[Scan]) -> dict[str, int]:

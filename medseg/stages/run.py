@@ -6,6 +6,7 @@ from medseg.stages.begin import STAGES, Request, begin
 from medseg.stages.display import Display
 from medseg.stages.held_out import predict_held_out
 from medseg.stages.prepare import prepare
+from medseg.stages.register import register
 from medseg.stages.report import report
 from medseg.stages.score import score
 from medseg.stages.track import tracked
@@ -28,6 +29,8 @@ def run(request: Request, display: Display, *, parent: Run | None = None) -> Run
     with tracked(current, uri, output=output, parent=parent) as tracker:
         for stage in (stage for stage in STAGES if stage in request.stages):
             _do(stage, current, tracker, display)
+        if "train" in request.stages:
+            register(current, tracker)
     display.say(f"run: {current.folder}")
     return current
 

@@ -1,22 +1,25 @@
 """Track: the MLflow run that belongs to a run folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from medseg.engine.provenance import config_hash, packages, provenance
+from medseg.engine.provenance import packages, portable_values, provenance
 from medseg.engine.tracking import Tracker, default_uri, source_tags
+from medseg.engine.tracking_system import watching
 from medseg.runs import Run
 
+# What stands in MLflow where a run has folders of this machine: names beside the configuration.
 _PLACES = {
-    "bundle_root",
-    "dataset_dir",
-    "output_dir",
-    "store_dir",
-    "split_file",
-    "initialize",
-    "run",
+    "bundle_root": ".",
+    "dataset_dir": "data",
+    "output_dir": ".",
+    "store_dir": "store",
+    "split_file": "splits.json",
 }
+_UNTOLD = {*_PLACES, "initialize", "run", "labels", "resume"}
+_SHORT = {"manifest": "dataset", "optimizer.lr": "lr"}
 
 
 @contextmanager
@@ -29,35 +32,66 @@ def tracked(
     """
     known = run.read("provenance.json") or {}
     facts = provenance(seeds={"run": run.config["seed"]}) | {"packages": packages()}
-    settings = {k: v for k, v in run.config.items() if k not in _PLACES and not _wiring(v)}
+    facts["parent"] = parent.name if parent else known.get("parent")
+    params = parameters(run.config)
     tracker = Tracker(
         uri or default_uri(output),
         experiment=run.experiment,
         run_name=run.name,
         output=run.folder,
-        params=settings | {"config_hash": config_hash(run.config)},
-        tags=source_tags(facts) | {"medseg.fold": str(run.config["fold"])} | _below(parent),
+        params=params,
+        tags=source_tags(facts) | _tags(params) | _below(parent),
         run_id=known.get("mlflow_run_id"),
+        parent=parent.folder if parent else None,
     )
-    with tracker:
-        facts |= {"parent": parent.name} if parent else {}
-        run.write("provenance.json", facts | {"mlflow_run_id": tracker.run_id})
-        for name in ("config.json", "provenance.json"):
-            if (run.folder / name).exists():
-                tracker.log_artifact(run.folder / name)
-        yield tracker
+    try:
+        with tracker:
+            _write(run, facts, tracker)
+            tracker.log_document("config.json", portable_values({**run.config, **_PLACES}))
+            tracker.log_document("provenance.json", run.read("provenance.json"))
+            with watching(tracker, began_s=tracker.began_s):
+                yield tracker
+    finally:
+        # A store that was away may have taken the run only now.
+        _write(run, facts, tracker)
+
+
+def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that tell one run from another, by short names.
+
+    A part goes by the name of what builds it, its own settings by their names behind that:
+    ``network`` is ``segformer_b0``, ``augmentation.rotate_deg`` is 15. How parts are put together
+    and what is not set is left out.
+    """
+    told = {name: value for name, value in config.items() if name not in _UNTOLD}
+    told["network"] = told.pop("network_def")
+    return {_SHORT.get(name, name): value for name, value in _plain(told).items()}
+
+
+def _plain(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            if "_target_" in value:
+                found[prefix + name] = str(value["_target_"]).rpartition(".")[2]
+                found |= _plain(value, f"{prefix}{name}.")
+        elif value is not None and name[0] != "_" and not str(value).startswith(("$", "@")):
+            found[prefix + name] = value
+    return found
+
+
+def _tags(params: Mapping[str, Any]) -> dict[str, str]:
+    return {f"medseg.{name}": str(params[name]) for name in ("network", "dataset", "fold")}
 
 
 def _below(parent: Run | None) -> dict[str, str]:
-    """Return the tags that make MLflow show a run below its parent."""
+    """Return the tags that make MLflow show a run below its parent, once that has an id."""
     if parent is None:
         return {}
     known = (parent.read("provenance.json") or {}).get("mlflow_run_id")
     return {"medseg.parent": parent.name} | ({"mlflow.parentRunId": known} if known else {})
 
 
-def _wiring(value: object) -> bool:
-    """Whether a setting is how parts are put together rather than a value."""
-    return (isinstance(value, dict) and "_target_" not in value) or str(value).startswith(
-        ("$", "@")
-    )
+def _write(run: Run, facts: Mapping[str, Any], tracker: Tracker) -> None:
+    if (run.read("provenance.json") or {}) != (told := {**facts, "mlflow_run_id": tracker.run_id}):
+        run.write("provenance.json", told)

@@ -27,7 +27,8 @@ class ReadVolumed(MapTransform):  # type: ignore[misc]
     """Read images into MetaTensors ``(1, I, J, K)`` float32 on the scan's own grid.
 
     An item's entry is a `Scan`, whose PNG slices are stacked head to feet, or the path of a NIfTI
-    file of any orientation; then ``frame`` tells what the file says of its affine.
+    file of any orientation; then ``frame`` tells what the file says of its affine. A MetaTensor was
+    read before, and stays.
 
     Raises:
         DataError: Slices are missing, damaged or of another size; all of a scan at once.
@@ -40,7 +41,7 @@ class ReadVolumed(MapTransform):  # type: ignore[misc]
             source = item[key]
             if isinstance(source, Scan):
                 item[key] = _stacked(source)
-            else:
+            elif not isinstance(source, MetaTensor):
                 item[key], item["frame"] = _nifti(Path(source))
         return item
 

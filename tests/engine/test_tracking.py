@@ -8,13 +8,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.telemetry import get_telemetry_client
 from mlflow.telemetry.utils import is_telemetry_disabled
 
-from medseg.engine import tracking
+from medseg.engine import tracking_store
 from medseg.engine.settings import flatten
 from medseg.engine.tracking import FALLBACK, Tracker, default_uri, require_store, source_tags
 from medseg.errors import UsageError
@@ -211,12 +212,13 @@ def test_a_missing_store_falls_back_to_a_file_with_one_warning(tmp_path, caplog)
         *("run", "metrics", "metrics", "dataset", "artifact", "end")
     ]
     assert rows[0]["params"] == {"train.batch_size": "8"}
-    assert rows[2]["values"] == [["train/loss", 0.5, 2]]
+    assert [row[:2] + row[3:] for row in rows[2]["values"]] == [["train/loss", 0.5, 2]]
+    assert rows[2]["values"][0][2] == pytest.approx(time.time() * 1000, abs=60_000)
     assert rows[-1]["status"] == "FINISHED"
 
 
 def test_a_locked_store_catches_up_when_the_run_ends(output, monkeypatch):
-    monkeypatch.setattr(tracking, "_LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr(tracking_store, "_LOCK_PATIENCE_S", 0.05)
     late = tracker(output, experiment="locked")
     with locked(output / "mlflow.db"):
         late.__enter__()
@@ -230,7 +232,7 @@ def test_a_locked_store_catches_up_when_the_run_ends(output, monkeypatch):
     assert run.data.params == {"train.batch_size": "8"}
     history = MlflowClient(default_uri(output)).get_metric_history(late.run_id, "train/loss")
     assert [m.step for m in history] == [1, 2]
-    assert fallback_rows(late)[-1]["event"] == "caught up"
+    assert fallback_rows(late)[-1] == {"event": "sent", "rows": 4, "run_id": late.run_id}
 
 
 def test_a_store_that_fails_midway_costs_one_warning(output, monkeypatch, caplog):
@@ -240,7 +242,7 @@ def test_a_store_that_fails_midway_costs_one_warning(output, monkeypatch, caplog
     with caplog.at_level(logging.WARNING, "medseg"), tracker(output, experiment="mid") as tracked:
         tracked.log_metrics({"train/loss": 0.5}, step=1)
         tracked.flush()
-        monkeypatch.setattr(tracked._client, "log_batch", fail)
+        monkeypatch.setattr(MlflowClient, "log_batch", fail)
         for epoch in (2, 3):
             tracked.log_metrics({"train/loss": 0.25}, step=epoch)
             tracked.flush()
@@ -248,7 +250,7 @@ def test_a_store_that_fails_midway_costs_one_warning(output, monkeypatch, caplog
     assert len(caplog.records) == 1
     assert "disk full" in str(tracked.problem)
     assert rows[0]["run_id"] == tracked.run_id
-    assert [row["values"][0][2] for row in rows if row["event"] == "metrics"] == [2, 3]
+    assert [row["values"][0][3] for row in rows if row["event"] == "metrics"] == [2, 3]
 
 
 def test_a_server_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch):
