@@ -14,10 +14,15 @@ from typing import NamedTuple
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from PIL import Image
 
 from medseg.metrics.statistics import Interval
 from medseg.report.panels import spoken
 
+# Of a picture: some thirty of them make a page.
+LARGEST_BYTES = 125_000
+
+_QUALITIES = (82, 65, 45, 25, 10)
 _DASH = "–"
 
 
@@ -57,12 +62,19 @@ def chart(figure: Figure, alt: str) -> Picture:
 
 
 def photograph(figure: Figure, alt: str, *, dpi: int) -> Picture:
-    """Return a figure that is mostly an image as JPEG, its colours at full resolution."""
-    drawn = io.BytesIO()
-    pillow = {"quality": 82, "subsampling": 0, "optimize": True}
-    figure.savefig(drawn, format="jpeg", dpi=dpi, pil_kwargs=pillow)
-    width_inch, height_inch = figure.get_size_inches()
-    return Picture(drawn.getvalue(), "jpeg", round(dpi * width_inch), round(dpi * height_inch), alt)
+    """Return a figure that is mostly an image as JPEG, its colours at full resolution.
+
+    It is packed more where it would take more than `LARGEST_BYTES`, as noise does.
+    """
+    whole = io.BytesIO()
+    figure.savefig(whole, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})
+    pixels = Image.open(whole).convert("RGB")
+    for quality in _QUALITIES:
+        drawn = io.BytesIO()
+        pixels.save(drawn, "jpeg", quality=quality, subsampling=0, optimize=True)
+        if drawn.tell() <= LARGEST_BYTES:
+            break
+    return Picture(drawn.getvalue(), "jpeg", *pixels.size, alt)
 
 
 def rendered(template: str, /, **parts: object) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from medseg.metrics.comparison import Comparison, compare_scores
 from medseg.report.comparison import save_comparison
+from medseg.report.comparison_page import save_page
 from medseg.stages.contenders import Contender, find_contenders
 from medseg.stages.leaks import check_leaks
 
@@ -51,7 +52,7 @@ def compare(
     runs = [run for contender in contenders.values() for run in contender.runs]
     output = runs[0].folder.resolve().parent.parent if runs else None
     folder = out or (output or Path()) / "comparisons" / f"{datetime.now():%Y%m%d-%H%M%S}"
-    files = save_comparison(done, folder)
+    files = [*save_comparison(done, folder), save_page(done, folder)]
     if tracking and output is not None and (output / "mlflow.db").exists():
         _track(done, files, contenders, output=output)
     return Compared(done, tuple(files))

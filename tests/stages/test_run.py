@@ -95,6 +95,21 @@ def _training_items(finished):
     )
 
 
+def test_every_held_out_voxel_is_counted_for_the_calibration(done, tiny_phantom):
+    finished, _, _ = done
+    counted = finished.read("calibration.json")
+    scans = {s.scan_id: s for s in read_scans(tiny_phantom, read_manifest("uwmgi"))}
+    held_out = [scans[scan_id] for scan_id in counted["scans"]]
+    assert {scan.scan_id for scan in held_out} == {
+        file.name.removesuffix(".nii.gz") for file in finished.predictions.glob("*.nii.gz")
+    }
+    voxels = sum(np.prod(scan.grid.shape) for scan in held_out)
+    for organ, rows in counted["organs"].items():
+        assert sum(rows["n"]) + rows["n_below"] == voxels
+        runs = (map(int, row.split()[1::2]) for scan in held_out for row in scan.rle[organ])
+        assert sum(rows["n_ref"]) + rows["n_ref_below"] == sum(map(sum, runs)) > 0
+
+
 def test_mlflow_holds_the_run(done):
     finished, output, _ = done
     client = MlflowClient(default_uri(output))
@@ -150,6 +165,7 @@ def test_resume_adds_epochs_to_the_newest_run(tiny_phantom, tmp_path):
     client = MlflowClient(default_uri(tmp_path))
     run_id = second.read("provenance.json")["mlflow_run_id"]
     assert [m.step for m in client.get_metric_history(run_id, "train/loss")] == [1, 2, 3]
+    assert [row["epoch"] for row in second.read("training.json")["epochs"]] == [1, 2, 3]
 
 
 def test_resume_keeps_the_settings_it_was_started_with(tiny_phantom, tmp_path):
