@@ -61,7 +61,7 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     load_network(network, run.checkpoint)
     export_weights(run.folder / "weights.safetensors", network)
     save(curves(epochs_of(run), labels), run.folder / "curves.png")
-    for name in (TOLD, "curves.png", "weights.safetensors", "checkpoints"):
+    for name in (TOLD, "curves.png", "checkpoints"):
         tracker.log_artifact(run.folder / name, name if name == "checkpoints" else None)
 
 
