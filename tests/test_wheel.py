@@ -63,6 +63,8 @@ def test_the_wheel_holds_what_is_shipped_and_nothing_else(wheel):
         assert f"medseg/share/bundles/{bundle}/configs/train.json" in names
     for manifest in resources.names("data_manifests"):
         assert f"medseg/share/data_manifests/{manifest}.yaml" in names
+    for template in ("base.html", "run.html", "comparison.html", "parts.html", "style.css"):
+        assert f"medseg/report/templates/{template}" in names
     assert f"medseg-{__version__}.dist-info/licenses/LICENSE" in names
     viewer = "medseg/report/viewer"
     for name in ("index.html", "vendored/niivue.js", "vendored/LICENSE"):

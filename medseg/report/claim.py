@@ -125,7 +125,9 @@ def _of_results(facts: RunFacts, rows: Sequence[OrganRow]) -> dict[int, str]:
         28: "Dice, surface Dice, HD95, average surface distance, volume error, per organ and scan; "
         "sensitivity and specificity of finding an organ. Missed organs count in the second row "
         "of each organ's means.",
-        29: "None: too few patients." if few else "95 % intervals, bootstrapped by patient.",
+        29: "None: too few patients."
+        if few
+        else "95\N{NO-BREAK SPACE}% intervals, bootstrapped by patient.",
         32: "None in this run: the test patients are of the same data set.",
         35: "In the section Results; validation in the section Training.",
         36: "" if few else "In the section Results, with intervals.",

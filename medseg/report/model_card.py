@@ -54,5 +54,5 @@ def _failures(row: OrganRow) -> str:
         bias, far_mm = row.agreement.bias, row.found["hd95_mm"].mean
         side = "too large" if bias > 0 else "too small"
         told.append(f"where found, {number(abs(bias))} ml {side} in the mean")
-        told.append(f"and 95 % of its outline within {number(far_mm)} mm")
+        told.append(f"and 95\N{NO-BREAK SPACE}% of its outline within {number(far_mm)} mm")
     return f"{spoken(row.organ).capitalize()}: {', '.join(told)}."

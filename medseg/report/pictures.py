@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from medseg.data.label_files import LabelFiles, read_reference
 from medseg.labels import LabelSet
@@ -18,7 +17,7 @@ _DPI = 164
 
 
 def read_scene(scan: Scan, predicted: LabelFiles | None, labels: LabelSet) -> Scene:
-    """Return a labelled scan with its own labels and with what was predicted, if anything was.
+    """Return a labelled scan, cut to the body, with its own labels and what was predicted, if any.
 
     Raises:
         DataError: The scan or its prediction cannot be read, or they lie on different grids.
@@ -28,7 +27,7 @@ def read_scene(scan: Scan, predicted: LabelFiles | None, labels: LabelSet) -> Sc
     pred = None
     if predicted is not None:
         pred = np.stack(predicted.read(labels).onto(scan.grid, subject=scan.scan_id).masks)
-    return Scene(item["image"][0].numpy(), truth, pred, scan.spacing_mm)
+    return Scene(item["image"][0].numpy(), truth, pred, scan.spacing_mm).cut_to_body()
 
 
 def case_picture(scene: Scene, labels: LabelSet, case: Case) -> Picture:
@@ -38,11 +37,10 @@ def case_picture(scene: Scene, labels: LabelSet, case: Case) -> Picture:
     """
     organ, score = labels.channel(case.score.organ), case.score
     typical = case.why in ("best", "median")
-    body = scene.cut_to_body()
-    index = body.largest([organ], axis=2) if typical else body.most_wrong(organ)
-    index = body.image.shape[2] // 2 if index is None else index
-    place = f"slice {index + 1} of {body.image.shape[2]}"
-    figure: Figure = alone(body.view(2, index, place), labels)
+    index = scene.largest([organ], axis=2) if typical else scene.most_wrong(organ)
+    index = scene.image.shape[2] // 2 if index is None else index
+    place = f"slice {index + 1} of {scene.image.shape[2]}"
+    figure = alone(scene.view(2, index, place), labels)
     alt = (
         f"{spoken(score.organ)} of {score.scan_id}, {place}: reference and prediction outlined; "
         f"Dice {number(score.dice, 2)}"

@@ -26,7 +26,7 @@ def test_answers_are_the_runs_own():
     assert "unet_basic, 3.7 million parameters" in told[22]
     assert told[24] == "random numbers"
     assert told[26] == "The epoch with the best mean validation Dice, 3."
-    assert told[29] == "95 % intervals, bootstrapped by patient."
+    assert told[29] == "95\N{NO-BREAK SPACE}% intervals, bootstrapped by patient."
     assert told[37].startswith("0 organs missed, 0 drawn where there is none")
 
 
