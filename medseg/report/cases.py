@@ -58,6 +58,18 @@ def pictured(scores: Sequence[OrganScore]) -> list[Case]:
     return list(reversed(every.values()))[:MOST_PICTURES]
 
 
+def by_scan(scores: Sequence[OrganScore]) -> dict[str, list[Case]]:
+    """Return the cases to draw by scan, so that each is read once; the typical scan is among them.
+
+    Args:
+        scores: At least one.
+    """
+    wanted: dict[str, list[Case]] = {median_scan(scores): []}
+    for case in pictured(scores):
+        wanted.setdefault(case.score.scan_id, []).append(case)
+    return wanted
+
+
 def median_scan(scores: Sequence[OrganScore]) -> str:
     """Return the scan in the middle by its mean Dice: neither the best nor the worst is typical."""
     dice: dict[str, list[float]] = {}

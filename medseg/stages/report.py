@@ -5,8 +5,9 @@ from pathlib import Path
 
 from medseg.data.label_files import find_label_files
 from medseg.engine.tracking import Tracker
+from medseg.errors import DataError
 from medseg.io.atomic import replacing
-from medseg.report.cases import Case, median_scan, pictured
+from medseg.report.cases import Case, by_scan, median_scan
 from medseg.report.facts import RunFacts
 from medseg.report.figures import run_picture, save
 from medseg.report.page import Picture, photograph
@@ -32,17 +33,20 @@ def write_report(run: Run, display: Display) -> Path:
 
     Raises:
         UsageError: The manifest that the run names is not there.
-        DataError: A file of the run, or a scan, cannot be read.
+        DataError: A table or the split was changed by hand.
         ResourceError: The disk is full, or the folder cannot be written.
     """
     scans = scans_of(run)
     facts = facts_of(run, scans)
     why = _why_not(run, facts, scans)
-    wanted = {} if why else _wanted(facts)
+    wanted = {} if why else by_scan(facts.scores)
     display.begin("report", len(wanted) + 1)
     pictures: dict[Key, Picture] = {}
     for done, (scan_id, cases) in enumerate(wanted.items(), 1):
-        pictures |= _drawn(run, facts, scans[scan_id], cases)
+        try:
+            pictures |= _drawn(run, facts, scans[scan_id], cases)
+        except DataError as error:  # its organs count as missed; the others are shown
+            display.say(str(error))
         display.advance(done, len(wanted) + 1)
     page = run_page(facts, pictures, absent={"cases": why} if why else {})
     file = run.folder / "report.html"
@@ -61,14 +65,6 @@ def _why_not(run: Run, facts: RunFacts, scans: Scans) -> str:
     if not all(score.scan_id in scans for score in facts.scores):
         return "The data set is not where it was, so that no slice of it can be shown."
     return ""
-
-
-def _wanted(facts: RunFacts) -> dict[str, list[Case]]:
-    """Return the cases worth a picture by scan, so that each is read once; the typical one too."""
-    wanted: dict[str, list[Case]] = {median_scan(facts.scores): []}
-    for case in pictured(facts.scores):
-        wanted.setdefault(case.score.scan_id, []).append(case)
-    return wanted
 
 
 def _drawn(run: Run, facts: RunFacts, scan: Scan, cases: Sequence[Case]) -> dict[Key, Picture]:

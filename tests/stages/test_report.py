@@ -99,6 +99,16 @@ def test_without_the_data_set_there_are_numbers_and_no_slices(run, tmp_path):
     assert not [i for i in page.of("img") if i["src"].startswith("data:image/jpeg")]
 
 
+def test_a_prediction_that_cannot_be_read_costs_its_own_pictures_only(run):
+    broken, whole = sorted(run.predictions.glob("*.nii.gz"))
+    broken.write_bytes(b"no gzip")
+    page = page_of(run)
+    shown = " ".join(attrs["alt"] for attrs in page.of("img"))
+    assert whole.name.removesuffix(".nii.gz") in shown
+    assert broken.name.removesuffix(".nii.gz") not in shown
+    assert page.faults == []
+
+
 def test_a_bundle_that_is_gone_leaves_its_words_out(run, tmp_path):
     page = page_of(Run(run.folder, run.config | {"bundle_root": str(tmp_path / "gone")}))
     assert "To be filled in by the authors." in page.sections["card"]
