@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from chromium import chromium, page  # noqa: F401 - fixtures
 from hypothesis import HealthCheck, settings
 from kaggle_layout import KaggleLayout
 
