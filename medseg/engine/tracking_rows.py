@@ -28,6 +28,9 @@ LONGEST_DIGEST = 36
 _PARAMS_A_BATCH = 100
 _METRICS_A_BATCH = 1000
 
+# Without it MLflow's pages take an experiment for one with language models.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+
 Row = dict[str, Any]
 _log = logging.getLogger(__name__)
 
@@ -167,7 +170,7 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
         path = sqlite_path(client.tracking_uri)
         files = str((path.parent / "artifacts").resolve()) if path else None
         try:
-            return str(client.create_experiment(name, artifact_location=files))
+            return str(client.create_experiment(name, artifact_location=files, tags=_KIND))
         except MlflowException as fault:
             # Another run that started at the same time was faster.
             if fault.error_code != "RESOURCE_ALREADY_EXISTS":

@@ -84,6 +84,8 @@ def test_a_run_is_read_back_whole(output, tmp_path):
     assert [f.path for f in client.list_artifacts(run.info.run_id, "tables")] == [
         "tables/metrics.csv"
     ]
+    kind = client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"]
+    assert kind == "custom_model_development"
     stored = output / "artifacts" / tracked.run_id / "artifacts" / "tables" / "metrics.csv"
     assert stored.read_text() == table.read_text()
     assert tracked.problem is None
