@@ -13,6 +13,13 @@ from medseg.engine.provenance import portable
 LONGEST_KEY = 250
 LONGEST_VALUE = 6000
 
+# Of a bundle's configuration: places of one machine, and what only puts parts together.
+_UNTOLD = {
+    *("bundle_root", "dataset_dir", "output_dir", "store_dir", "split_file"),
+    *("initialize", "run", "labels", "resume"),
+}
+_SHORT = {"manifest": "dataset", "optimizer.lr": "lr"}
+
 
 def flatten(params: Mapping[str, Any]) -> dict[str, str]:
     """Return nested settings as MLflow parameters: dotted names and short, portable text.
@@ -32,6 +39,18 @@ def flatten(params: Mapping[str, Any]) -> dict[str, str]:
     return flat
 
 
+def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that tell one run from another, by short names.
+
+    A part goes by the name of what builds it, its own settings by their names behind that:
+    ``network`` is ``segformer_b0``, ``augmentation.rotate_deg`` is 15. How parts are put together
+    and what is not set is left out.
+    """
+    told = {name: value for name, value in config.items() if name not in _UNTOLD}
+    told["network"] = told.pop("network_def")
+    return {_SHORT.get(name, name): value for name, value in _plain(told).items()}
+
+
 def _texts(value: object) -> dict[str, str]:
     """Return the text of a value under an empty name, or those of a section by their names."""
     if isinstance(value, Mapping) and value:
@@ -48,3 +67,15 @@ def _shortened(text: str, longest: int) -> str:
         return text
     mark = f"...sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return text[: longest - len(mark)] + mark
+
+
+def _plain(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            if "_target_" in value:
+                found[prefix + name] = str(value["_target_"]).rpartition(".")[2]
+                found |= _plain(value, f"{prefix}{name}.")
+        elif value is not None and name[0] != "_" and not str(value).startswith(("$", "@")):
+            found[prefix + name] = value
+    return found

@@ -107,7 +107,7 @@ class Tracker:
         parent: The folder of the run that this one belongs to, where that was not reached yet; a
             parent that was is told in the tag ``mlflow.parentRunId``.
         problem: Why tracking fell back, None while the store takes everything.
-        began_s: When the run was opened, in seconds of `time.time`.
+        began_s: When the run began, before a resumed one was resumed, in seconds of `time.time`.
 
     Raises:
         UsageError: `uri` is a folder of files.
@@ -139,6 +139,7 @@ class Tracker:
             client = connected(self.uri)
             self.run_id = send_kept(client, self.output) or self.run_id
             self.run_id = open_run(client, {**row, "run_id": self.run_id}, self.output)
+            self.began_s = client.get_run(self.run_id).info.start_time / 1000
             self._client = client
         except Exception as fault:
             self._fall_back(fault, {**row, "run_id": self.run_id})
@@ -212,7 +213,8 @@ class Tracker:
             score: Its validation score; the version with the highest gets the alias ``best``. None
                 without validation.
         """
-        row = {"event": "model", "name": name, "organs": [*organs], "tags": dict(tags)}
+        shown = {key: portable(value) for key, value in tags.items()}
+        row = {"event": "model", "name": name, "organs": [*organs], "tags": shown}
         self._track({**row, "score": score})
 
     def end(self, status: Status) -> None:

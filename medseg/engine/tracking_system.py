@@ -1,4 +1,4 @@
-"""What a run takes of its machine: processors, memory, disk, network, GPUs; MLflow's names.
+"""What a run takes of its machine: processors, memory and GPUs, under MLflow's own names.
 
 MLflow's own monitor ends for good when the store is away for a moment, and asks the store before
 each sample. Here its meters are read in a thread, and what they say goes the way of all metrics.
@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
 from medseg.engine.history import Log
 
@@ -53,8 +51,8 @@ def watching(log: Log, *, began_s: float, every_s: float = EVERY_S) -> Iterator[
 
 def _meters() -> list[Any]:
     meters: list[Any] = []
-    for kind in (CPUMonitor, DiskMonitor, NetworkMonitor, GPUMonitor):
-        # A GPU's asks for NVIDIA's library and a GPU, and a container may hide its network.
+    for kind in (CPUMonitor, GPUMonitor):
+        # Without a GPU and its driver there is nothing to read.
         try:
             meters.append(kind())
         except Exception as fault:

@@ -21,12 +21,11 @@ KIND = "folds"
 def run_folds(request: Request, folds: Sequence[int], display: Display) -> Run:
     """Do the stages asked for on each fold, and score the held-out scans of all folds together.
 
-    The runs of the folds are nested below one parent in MLflow. Leaves ``metrics.csv`` and
-    ``summary.json`` in the parent's own folder, ``<experiment>/<time>-folds``.
+    MLflow shows the runs of the folds below one parent, whose folder ``<experiment>/<time>-folds``
+    gets ``metrics.csv`` and ``summary.json``.
 
     Args:
-        request: What to do on each fold; its own fold does not matter. With ``resume`` the folds
-            that the newest parent has finished are left alone.
+        request: What to do. With ``resume``, folds that the newest parent finished are left alone.
         folds: Which; none stands for all there are.
         display: Where to show progress.
 
@@ -71,11 +70,10 @@ def _each(request: Request, folds: Sequence[int], study: Run, display: Display) 
 def _one(request: Request, fold: int, study: Run, display: Display) -> Run:
     display.say(f"fold {fold}")
     before = latest_run(experiment_of(request), fold=fold) if request.resume else None
-    if before is None or before.parent != study.name:
-        return run(replace(request, fold=fold, resume=False), display, parent=study)
-    if before.read("summary.json"):
-        return before
-    return run(replace(request, fold=fold), display, parent=study)
+    own = before if before and before.parent == study.name else None
+    if own and own.read("summary.json"):
+        return own
+    return run(replace(request, fold=fold, resume=own is not None), display, parent=study)
 
 
 def _score(runs: Sequence[Run], study: Run, tracker: Tracker, display: Display) -> None:

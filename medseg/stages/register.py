@@ -5,11 +5,11 @@ from pathlib import Path
 from medseg.data import read_manifest
 from medseg.engine.checkpoints import read_checkpoint
 from medseg.engine.provenance import portable_values
+from medseg.engine.settings import parameters
 from medseg.engine.tracking import Tracker
 from medseg.io.atomic import replacing
 from medseg.resources import located
 from medseg.runs import Run, inference_of
-from medseg.stages.track import parameters
 
 # Of an inference configuration a model needs what leads from a volume to masks, and no places.
 _UNNEEDED = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.engine.provenance import packages, portable_values, provenance
+from medseg.engine.settings import parameters
 from medseg.engine.tracking import Tracker, default_uri, source_tags
 from medseg.engine.tracking_system import watching
 from medseg.runs import Run
@@ -18,8 +19,6 @@ _PLACES = {
     "store_dir": "store",
     "split_file": "splits.json",
 }
-_UNTOLD = {*_PLACES, "initialize", "run", "labels", "resume"}
-_SHORT = {"manifest": "dataset", "optimizer.lr": "lr"}
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def tracked(
     tracker = Tracker(
         uri or default_uri(output),
         experiment=run.experiment,
-        run_name=run.name,
+        run_name=_shown(run.name),
         output=run.folder,
         params=params,
         tags=source_tags(facts) | _tags(params) | _below(parent),
@@ -56,28 +55,10 @@ def tracked(
         _write(run, facts, tracker)
 
 
-def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that tell one run from another, by short names.
-
-    A part goes by the name of what builds it, its own settings by their names behind that:
-    ``network`` is ``segformer_b0``, ``augmentation.rotate_deg`` is 15. How parts are put together
-    and what is not set is left out.
-    """
-    told = {name: value for name, value in config.items() if name not in _UNTOLD}
-    told["network"] = told.pop("network_def")
-    return {_SHORT.get(name, name): value for name, value in _plain(told).items()}
-
-
-def _plain(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in section.items():
-        if isinstance(value, Mapping):
-            if "_target_" in value:
-                found[prefix + name] = str(value["_target_"]).rpartition(".")[2]
-                found |= _plain(value, f"{prefix}{name}.")
-        elif value is not None and name[0] != "_" and not str(value).startswith(("$", "@")):
-            found[prefix + name] = value
-    return found
+def _shown(name: str) -> str:
+    """Return a run's name with what it is in front: MLflow's narrow column cuts off the end."""
+    words = name.split("-")
+    return "-".join((*words[2:], *words[:2]))
 
 
 def _tags(params: Mapping[str, Any]) -> dict[str, str]:

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from medseg.bundle import find_bundle
+from medseg.engine.settings import parameters
 from medseg.engine.tracking import Tracker, default_uri
-from medseg.stages.track import parameters
 
 PATIENCE_MS = 45_000
 ORGANS = ("large_bowel", "small_bowel", "stomach")

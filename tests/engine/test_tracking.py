@@ -128,6 +128,7 @@ def test_a_run_is_resumed_by_its_id_alone(output):
     assert resumed.data.params == {"epochs": "2", "lr": "0.1", "new": "true"}
     assert resumed.data.tags["resumed.epochs"] == "4"
     assert resumed.data.metrics == {"train/loss": 0.5}
+    assert again.began_s == resumed.info.start_time / 1000 == pytest.approx(first.began_s)
 
 
 def test_two_runs_may_begin_an_experiment_at_once(output, monkeypatch):

@@ -54,22 +54,27 @@ def test_an_error_of_the_work_goes_through():
 
 
 def test_a_meter_that_fails_takes_only_its_own_numbers(monkeypatch):
-    class Refusing(tracking_system.DiskMonitor):
+    class Refusing(tracking_system.CPUMonitor):
         def collect_metrics(self):
             raise OSError("no permission")
 
-    class Missing(tracking_system.NetworkMonitor):
-        def __init__(self):
-            raise AttributeError("no counters")
-
-    monkeypatch.setattr(tracking_system, "DiskMonitor", Refusing)
-    monkeypatch.setattr(tracking_system, "NetworkMonitor", Missing)
+    monkeypatch.setattr(tracking_system, "GPUMonitor", Refusing)
     log = Samples()
     with watching(log, began_s=time.time()):
         pass
-    ((metrics, _),) = log.rows
-    assert set(metrics) >= NAMES
-    assert not [name for name in metrics if "disk" in name or "network" in name]
+    assert [set(metrics) for metrics, _ in log.rows] == [NAMES]
+
+
+def test_without_a_gpu_there_is_none_in_the_numbers(monkeypatch):
+    class Missing(tracking_system.CPUMonitor):
+        def __init__(self):
+            raise RuntimeError("no driver")
+
+    monkeypatch.setattr(tracking_system, "GPUMonitor", Missing)
+    log = Samples()
+    with watching(log, began_s=time.time()):
+        pass
+    assert [set(metrics) for metrics, _ in log.rows] == [NAMES]
 
 
 def test_a_gpu_is_told_under_mlflows_names(monkeypatch):

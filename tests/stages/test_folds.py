@@ -61,10 +61,15 @@ def study(data, output):
 
 @pytest.fixture(scope="module")
 def tracked(study, output):
-    """The runs in MLflow by name, the parent's among them."""
+    """The runs in MLflow by the name of their folder, the parent's among them."""
     client = MlflowClient(default_uri(output))
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    runs = client.search_runs([experiment.experiment_id])
+    found = {}
+    for each in runs:
+        kind, day, time = each.info.run_name.split("-")
+        found[f"{day}-{time}-{kind}"] = each
+    return found
 
 
 def folds_of(study):

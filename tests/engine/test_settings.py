@@ -3,8 +3,7 @@
 import pytest
 
 from medseg.bundle import find_bundle
-from medseg.engine.settings import flatten
-from medseg.stages.track import parameters
+from medseg.engine.settings import flatten, parameters
 
 
 @pytest.fixture(scope="module")
