@@ -16,9 +16,12 @@ SWITCHES = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A running browser; a test that asks for it needs Chromium, which `make test` installs."""
+    """A running browser, which ends with the file of its tests: its graphics never rest.
+
+    A test that asks for it needs Chromium, which `make test` installs.
+    """
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip("there is no Chromium; 'make test' installs it where it may")

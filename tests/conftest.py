@@ -1,5 +1,7 @@
 """Fixtures that every test may ask for."""
 
+import logging
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,19 @@ from medseg.data.phantom import write_phantom
 # An example that compiles a kernel takes seconds, and so does any on a busy machine.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background of a script; what tests begin must heed Ctrl-C all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _as_loud_as_before():
+    """Give the log its level back: commands with -q and -v change it for the whole process."""
+    level = logging.getLogger("medseg").level
+    yield
+    logging.getLogger("medseg").setLevel(level)
 
 
 @pytest.fixture(scope="session")
