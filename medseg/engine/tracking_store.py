@@ -95,3 +95,5 @@ def _quieten() -> None:
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        # It warns of each attempt; the one warning that matters is of the last.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)

@@ -256,8 +256,10 @@ def test_a_store_that_fails_midway_costs_one_warning(output, monkeypatch, caplog
     assert [row["values"][0][3] for row in rows if row["event"] == "metrics"] == [2, 3]
 
 
-def test_a_server_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_server_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -265,6 +267,7 @@ def test_a_server_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch):
         tracked.log_metrics({"train/loss": 0.5}, step=1)
     assert "secret" not in str(tracked.problem)
     assert [r["event"] for r in fallback_rows(tracked)] == ["run", "metrics", "end"]
+    assert [record.getMessage() for record in caplog.records] == [str(tracked.problem)]
 
 
 def test_a_missing_artifact_is_a_warning_and_the_store_goes_on(output, tmp_path, caplog):
