@@ -109,6 +109,13 @@ def latest_folder(experiment: Path, kind: str) -> Path | None:
     return max(experiment.glob(f"*-{kind}*"), default=None)
 
 
+def folds_of(folder: Path) -> list[Run]:
+    """Return the runs below a parent, by fold; none where the folder is no parent's."""
+    folders = (path.parent for path in folder.resolve().parent.glob("*/config.json"))
+    below = [run for run in map(open_run, folders) if run.parent == folder.resolve().name]
+    return sorted(below, key=lambda run: int(run.config["fold"]))
+
+
 def open_run(folder: Path) -> Run:
     """Return the run in `folder`.
 

@@ -10,7 +10,7 @@ from medseg.data.splits import read_splits
 from medseg.errors import Problem, UsageError
 from medseg.metrics.scores import OrganScore
 from medseg.report.scores import read_csv
-from medseg.runs import Run, open_run
+from medseg.runs import Run, folds_of, open_run
 
 SCORES = ("metrics.csv", "scores.csv")
 
@@ -66,8 +66,7 @@ def _contender(path: Path) -> Contender:
     if (path / "config.json").is_file():
         runs = [open_run(path)] if scores else []
     elif scores:
-        # Of the folds below one parent each knows its name.
-        runs = [run for run in _finished(path.parent) if run.parent == path.name]
+        runs = [run for run in folds_of(path) if (run.folder / "metrics.csv").is_file()]
         if not runs:
             return Contender((path.name, *_names(path)), (scores,))
     else:

@@ -11,6 +11,7 @@ from medseg.report.scores import as_plain, read_csv, summary_text, write_csv
 from medseg.runs import Run, latest_folder, latest_run, new_run
 from medseg.stages.begin import Request, configured, experiment_of
 from medseg.stages.display import Display
+from medseg.stages.report import report
 from medseg.stages.run import run
 from medseg.stages.score import numbers
 from medseg.stages.track import tracked
@@ -22,7 +23,7 @@ def run_folds(request: Request, folds: Sequence[int], display: Display) -> Run:
     """Do the stages asked for on each fold, and score the held-out scans of all folds together.
 
     MLflow shows the runs of the folds below one parent, whose folder ``<experiment>/<time>-folds``
-    gets ``metrics.csv`` and ``summary.json``.
+    gets ``metrics.csv``, ``summary.json`` and ``report.html``.
 
     Args:
         request: What to do. With ``resume``, folds that the newest parent finished are left alone.
@@ -38,6 +39,8 @@ def run_folds(request: Request, folds: Sequence[int], display: Display) -> Run:
         done = list(_each(request, folds, study, display))
         if "evaluate" in request.stages:
             _score(done, study, tracker, display)
+        if "report" in request.stages:
+            report(study, tracker, display, folds=done)
     display.say(f"folds: {study.folder}")
     return study
 

@@ -1,6 +1,6 @@
 """Gather: what a run's folder, its bundle and its data set tell for its report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,29 @@ def scans_of(run: Run) -> Scans:
     return {scan.scan_id: scan for scan in scans}
 
 
-def facts_of(run: Run, scans: Scans) -> RunFacts:
-    """Return what the run's folder holds; what it does not hold is left empty."""
-    splits = read_splits(run.splits) if run.splits.exists() else None
+def facts_of(run: Run, scans: Scans, *, parts: Sequence[Run]) -> RunFacts:
+    """Return what the run's folder holds; what it does not hold is left empty.
+
+    Args:
+        run: The run, or the parent of folds.
+        scans: Those of the data set, by id.
+        parts: The folds whose held-out scans are told of together; of one run itself alone.
+    """
+    splits = read_splits(parts[0].splits) if parts[0].splits.exists() else None
     metrics, training = run.folder / "metrics.csv", run.read("training.json") or {}
-    counted = run.read("calibration.json") or {"organs": {}}
     return RunFacts(
         name=run.name,
         experiment=run.experiment,
         config=run.config,
         manifest=read_manifest(run.config["manifest"]),
         metadata=_metadata(run),
-        sides=_sides(splits, run.config["fold"], scans) if splits else (),
+        sides=_sides(splits, [part.config["fold"] for part in parts], scans) if splits else (),
         split=_split(splits) if splits else {},
         provenance=run.read("provenance.json") or {},
         training=training,
         weights=_hashes(run),
         scores=read_csv(metrics) if metrics.exists() else (),
-        calibration={name: Calibration(**row) for name, row in counted["organs"].items()},
+        calibration=_calibration(parts),
         phantom=training.get("phantom", is_phantom(Path(run.config["dataset_dir"]))),
     )
 
@@ -57,15 +62,29 @@ def _metadata(run: Run) -> dict[str, Any]:
         return {}
 
 
-def _sides(splits: Splits, fold: int, scans: Scans) -> list[Side]:
-    sides = []
-    roles = ("training", "validation", "test")
-    for role, ids in zip(roles, splits.fold(fold), strict=True):
-        known = [len(scans[scan_id].slice_files) for scan_id in ids if scan_id in scans]
-        patients = {splits.scans[scan_id].patient for scan_id in ids}
-        slices = sum(known) if len(known) == len(ids) else None
-        sides.append(Side(role, len(patients), len(ids), slices))
-    return sides
+def _calibration(parts: Sequence[Run]) -> dict[str, Calibration]:
+    """Return the counts of all parts together."""
+    found: dict[str, Calibration] = {}
+    for part in parts:
+        counted = part.read("calibration.json") or {"organs": {}}
+        for name, row in counted["organs"].items():
+            found[name] = found.get(name, Calibration()).plus(Calibration(**row))
+    return found
+
+
+def _sides(splits: Splits, folds: Sequence[int], scans: Scans) -> list[Side]:
+    """Return the sides of a fold; of several only who was tested, for each trained on others."""
+    sides = splits.fold(folds[0])._asdict()
+    if len(folds) > 1:
+        sides = {"test": [scan_id for fold in folds for scan_id in splits.fold(fold).test]}
+    return [_side(splits, role, ids, scans) for role, ids in sides.items()]
+
+
+def _side(splits: Splits, role: str, ids: Sequence[str], scans: Scans) -> Side:
+    known = [len(scans[scan_id].slice_files) for scan_id in ids if scan_id in scans]
+    patients = {splits.scans[scan_id].patient for scan_id in ids}
+    slices = sum(known) if len(known) == len(ids) else None
+    return Side("training" if role == "train" else role, len(patients), len(ids), slices)
 
 
 def _split(splits: Splits) -> dict[str, str]:

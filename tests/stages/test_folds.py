@@ -8,12 +8,16 @@ from contextlib import closing
 
 import pytest
 from mlflow import MlflowClient
+from reported_run import Page
 
+from medseg.cli import main
 from medseg.data import read_manifest, read_scans
 from medseg.engine.tracking import default_uri
 from medseg.errors import UsageError
+from medseg.report.page import counted as page_counted
 from medseg.report.scores import read_csv
-from medseg.runs import Run, latest_run, open_run
+from medseg.runs import Run, folds_of, latest_run
+from medseg.scan import case_id_of
 from medseg.stages import folds as stage
 from medseg.stages.begin import Request
 from medseg.stages.display import Silent
@@ -72,17 +76,12 @@ def tracked(study, output):
     return found
 
 
-def folds_of(study):
-    folders = sorted(study.folder.parent.glob("*-fold[0-9]"))
-    return [open_run(folder) for folder in folders if open_run(folder).parent == study.name]
-
-
 def always(run):
     return {name for name in run.data.metrics if "_found/" not in name}
 
 
 def test_every_patient_is_held_out_once(study, data):
-    children = folds_of(study)
+    children = folds_of(study.folder)
     assert [child.config["fold"] for child in children] == [0, 1, 2]
     held_out = [{row.scan_id for row in read_csv(c.folder / "metrics.csv")} for c in children]
     everyone = {scan.scan_id for scan in read_scans(data, read_manifest("uwmgi"))}
@@ -101,8 +100,28 @@ def test_the_parents_scores_are_of_all_scans_together(study, tracked):
     assert summary["n_scans"] == 6
 
 
+def test_the_parents_report_tells_of_all_patients(study, data, capsys):
+    assert main(["report", str(study.folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(study.folder / "report.html")
+    page = Page((study.folder / "report.html").read_text())
+    assert page.faults == []
+    assert "Held-out scans of 3 patients (6 scans)" in page.html
+    slices = sum(len(s.slice_files) for s in read_scans(data, read_manifest("uwmgi")))
+    assert " ".join(page.sections["setup"].split()).endswith(f"Slices test 3 6 {slices}")
+    assert "Each fold was trained for itself" in page.sections["training"]
+    alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    cases = {case_id_of(row.scan_id) for row in read_csv(study.folder / "metrics.csv")}
+    assert sum(any(f"{case}_day" in alt for alt in alts) for case in cases) > 1
+    counted = [run.read("calibration.json") for run in folds_of(study.folder)]
+    voxels = sum(sum(each["organs"]["stomach"]["n"]) for each in counted)
+    assert f"over {page_counted(voxels, 'voxel')}" in page.sections["calibration"]
+
+
 def test_the_folds_are_nested_below_the_parent_and_line_up(study, tracked):
-    parent, children = tracked[study.name], [tracked[child.name] for child in folds_of(study)]
+    parent, children = (
+        tracked[study.name],
+        [tracked[child.name] for child in folds_of(study.folder)],
+    )
     assert len(tracked) == 4
     assert parent.data.tags["medseg.fold"] == "all"
     assert "mlflow.parentRunId" not in parent.data.tags
@@ -122,7 +141,7 @@ def test_the_folds_are_nested_below_the_parent_and_line_up(study, tracked):
 
 def test_the_sides_of_a_fold_are_its_inputs(study, tracked):
     used = {}
-    for child in folds_of(study):
+    for child in folds_of(study.folder):
         for given in tracked[child.name].inputs.dataset_inputs:
             assert given.dataset.name == "uwmgi"
             assert json.loads(given.dataset.profile)["scans"] == 2
@@ -165,7 +184,7 @@ def test_the_database_tells_no_place_but_where_its_own_files_are(study, output):
 
 
 def test_the_portable_configuration_keeps_the_settings_and_the_folder_keeps_its_own(study, output):
-    child = folds_of(study)[0]
+    child = folds_of(study.folder)[0]
     run_id = child.read("provenance.json")["mlflow_run_id"]
     shown = json.loads((output / "artifacts" / run_id / "artifacts/config.json").read_text())
     assert shown["dataset_dir"] == "data"
