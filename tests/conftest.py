@@ -22,11 +22,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(autouse=True)
-def _as_loud_as_before():
+def _as_loud_as_ever():
     """Give the log its level back: commands with -q and -v change it for the whole process."""
-    level = logging.getLogger("medseg").level
-    yield
-    logging.getLogger("medseg").setLevel(level)
+    logging.getLogger("medseg").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
