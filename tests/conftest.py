@@ -24,7 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(autouse=True)
 def _as_loud_as_ever():
     """Give the log its level back: commands with -q and -v change it for the whole process."""
-    logging.getLogger("medseg").setLevel(logging.NOTSET)
+    logging.getLogger("medseg").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

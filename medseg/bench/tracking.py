@@ -1,5 +1,6 @@
 """Steps of a training logged to MLflow, each beside the calls that MLflow's documentation shows."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -69,7 +70,8 @@ def _theirs(
     uri = default_uri(folder)
 
     def side() -> tuple[MlflowClient, str]:
-        before = mlflow.get_tracking_uri()
+        # Not what MLflow would choose: set, that would stay chosen for every process begun later.
+        before = os.environ.get("MLFLOW_TRACKING_URI")
         mlflow.set_tracking_uri(uri)
         try:
             experiment = mlflow.set_experiment(_EXPERIMENT)

@@ -264,4 +264,4 @@ class Tracker:
         try:
             self.run_id = send_kept(connected(self.uri, patience_s=0.5), self.output)
         except Exception as fault:
-            _log.info("the store missed the rest of the run: %s", fault)
+            _log.info("the store missed the rest of the run: %s", portable(str(fault)))

@@ -75,10 +75,9 @@ def folder(run, output):
 
 @pytest.fixture(scope="module")
 def model(run, output):
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(default_uri(output))
     yield mlflow.pyfunc.load_model(f"models:/{NAME}@best")
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)  # else processes begun later inherit it
 
 
 @pytest.fixture(scope="module")
