@@ -255,6 +255,9 @@ def test_views_and_slices_are_changed_and_reset(visit, url):
     press(page, "m")
     np.testing.assert_array_equal(picture(page), first)
 
+
+def test_planes_share_one_scale_and_a_click_moves_the_crosshair(visit, url):
+    page = visit(url)
     page.set_viewport_size({"width": 1300, "height": 560})
     settled(page)
     boxes = tiles(page)
