@@ -186,7 +186,7 @@ def test_logits_are_those_of_the_day_it_was_written(name, expected):
 
 @pytest.fixture(scope="module")
 def batch(tiny_phantom):
-    """Four slices with organs of the phantom, ``(4, 1, H, W)``, and their masks."""
+    """Four slices with organs of the phantom, ``(4, 1, 64, 64)``, and their masks."""
     manifest = read_manifest("uwmgi")
     scan = read_scans(tiny_phantom, manifest)[0]
     masks = np.stack(read_reference(scan, manifest.labels).masks)  # (C, I, J, K)
@@ -194,7 +194,8 @@ def batch(tiny_phantom):
     images = np.stack([read_slice(scan.slice_files[k]) for k in fullest]).astype(np.float32)
     images = (images - images.mean()) / images.std()
     chosen = masks[..., fullest].transpose(3, 0, 2, 1)
-    return torch.from_numpy(images)[:, None], torch.from_numpy(chosen.astype(np.float32))
+    middle = (..., slice(8, 72), slice(8, 72))
+    return torch.from_numpy(images)[:, None][middle], torch.from_numpy(chosen[middle]).float()
 
 
 @every_network
@@ -209,7 +210,7 @@ def test_one_batch_is_learnt_by_heart(build, batch):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step % 20 == 19:
+        if step % 10 == 9:
             with torch.no_grad():
                 found = network(images) > 0
             common, both = (found * masks).sum(), found.sum() + masks.sum()

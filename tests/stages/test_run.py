@@ -17,7 +17,8 @@ from medseg.stages.display import Silent
 from medseg.stages.predict import predict
 from medseg.stages.run import run
 
-TINY = {"roi_px": "[64, 64]", "epochs": "2", "batch_size": "4", "val_interval": "1"}
+TINY = {"roi_px": "[64, 64]", "epochs": "2", "epoch_length": "6", "batch_size": "4"}
+TINY |= {"val_interval": "1"}
 
 
 def request(data, output, **changes):
