@@ -57,7 +57,7 @@ def find_sides(
             return _table(side, manifest, lambda: scans_of(about) if about else None)
         if _is_data_set(side):
             return {scan.scan_id: LabelRows(scan.scan_id, scan) for scan in scans_of(side)}
-        # `medseg.runs` knows more of runs, and imports what only training needs.
+        # `medseg.runs` knows more of runs, and lies above.
         folder = side / "predictions" if (side / "config.json").is_file() else side
         try:
             return find_label_files(folder, manifest.labels)

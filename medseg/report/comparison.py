@@ -17,7 +17,7 @@ from medseg.report.comparison_figure import differences_figure
 from medseg.report.conclusions import conclusions, counted, digits_of, percent
 from medseg.report.figures import save
 from medseg.report.panels import spoken
-from medseg.report.score_tables import Table, aligned
+from medseg.report.score_tables import Table, aligned, marked
 
 COLUMNS = (
     *("organ", "metric", "first", "second", "mean_first", "mean_second"),
@@ -93,7 +93,7 @@ def markdown(comparison: Comparison) -> str:
     told = "\n".join(f"- {line}" for line in conclusions(comparison))
     parts = [title, _head(comparison), f"## What may be concluded\n\n{told}"]
     parts.append("![Differences by organ, a dot a patient](comparison.png)")
-    parts += [f"## {table.title}\n\n{_marked(table)}" for table in tables(comparison)]
+    parts += [f"## {table.title}\n\n{marked(table, names=2)}" for table in tables(comparison)]
     parts.append("\n".join(f"- {line}" for line in legend(comparison)))
     if comparison.problems:
         parts.append(f"## Left out\n\n```text\n{shown(comparison.problems)}\n```")
@@ -158,11 +158,6 @@ def _estimate(interval: Interval, digits: int, *, signed: bool = False) -> tuple
 
 def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _marked(table: Table) -> str:
-    rule = ("---", "---", *("---:" for _ in table.header[2:]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (table.header, rule, *table.rows))
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON

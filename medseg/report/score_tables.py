@@ -70,7 +70,7 @@ def markdown(
 ) -> str:
     """Return the tables, their legend, the worst scans and all problems as Markdown."""
     parts = [f"# Scores of {summary.n_scans} scans"]
-    parts += [f"## {table.title}\n\n{_marked(table)}" for table in tables(summary)]
+    parts += [f"## {table.title}\n\n{marked(table)}" for table in tables(summary)]
     parts.append("\n".join(f"- {line}" for line in legend(scores)))
     if lines := worst_lines(scores):
         rows = (f"- {organ}: {line}" for organ, line in lines.items())
@@ -110,8 +110,9 @@ def _worst(score: OrganScore) -> str:
     return f"{score.scan_id} {score.dice:.3f} ({score.hd95_mm:.1f} mm)"
 
 
-def _marked(table: Table) -> str:
-    rule = ("---", *("---:" for _ in table.header[1:]))
+def marked(table: Table, *, names: int = 1) -> str:
+    """Return the table in Markdown, numbers to the right of `names` columns of text."""
+    rule = (*["---"] * names, *["---:"] * (len(table.header) - names))
     return "\n".join(f"| {' | '.join(row)} |" for row in (table.header, rule, *table.rows))
 
 
