@@ -20,6 +20,7 @@ class StepInferer(Inferer):  # type: ignore[misc]
     """The forward pass of a training step, in bfloat16 where the device has it.
 
     MONAI's own ``amp`` knows CUDA only; this serves every device, and bfloat16 needs no scaler.
+    A network that takes masks in training, see `medseg.models`, is given those of the batch.
 
     Args:
         amp: Compute in bfloat16 where the device multiplies in it.
@@ -39,12 +40,20 @@ class StepInferer(Inferer):  # type: ignore[misc]
         self._forward: Forward | None = None
 
     def __call__(
-        self, inputs: Tensor, network: nn.Module, *_args: object, **_kwargs: object
-    ) -> Tensor:
-        """Return the logits ``(B, classes, H, W)`` of images ``(B, C, H, W)``."""
+        self, inputs: Tensor, network: nn.Module, masks: Tensor | None = None, **_kwargs: object
+    ) -> Any:  # noqa: ANN401 - what the network's loss takes
+        """Return what the network says of images ``(B, C, H, W)``: logits, or what its loss takes.
+
+        Args:
+            inputs: The images.
+            network: In training mode.
+            masks: The organs' masks ``(B, organs, H, W)``, for a network that takes them.
+        """
         if inputs.device.type == "cpu":
             keep_freed_memory()
         with autocast(inputs.device, amp=self.amp):
+            if getattr(network, "takes_masks", False):
+                return network(inputs, masks)
             if self._mode and self._forward is None:
                 self._forward = compiled(network, inputs, mode=str(self._mode))
             forward = network if self._forward is None else self._forward
@@ -52,7 +61,7 @@ class StepInferer(Inferer):  # type: ignore[misc]
 
 
 class AugmentedBatch:
-    """Move a batch to the device and augment it there: the trainer's ``prepare_batch``.
+    """Move a batch to the device and augment it there: the ``prepare_batch`` to a `StepInferer`.
 
     Args:
         augment: Called with images ``(B, C, H, W)``, masks ``(B, K, H, W)`` and one seed a sample.
@@ -67,11 +76,12 @@ class AugmentedBatch:
         device: torch.device,
         non_blocking: bool = False,
         **_kwargs: object,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the images and masks that the step trains on."""
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, Any]]:
+        """Return the images and masks that the step trains on, and the masks for its inferer."""
         image = batch["image"].to(device, non_blocking=non_blocking)
         masks = batch["label"].to(device, non_blocking=non_blocking)
-        return self.augment(image, masks, batch["draw"])
+        image, masks = self.augment(image, masks, batch["draw"])
+        return image, masks, (masks,), {}
 
 
 class ScanDice(Metric):  # type: ignore[misc]

@@ -1,7 +1,12 @@
 """Networks, one paper a file; each published size is a small function with the same arguments.
 
-``forward`` takes images ``(B, C, H, W)`` of any height and width and returns logits
-``(B, K, H, W)``.
+``network(images)`` takes ``(B, C, H, W)`` of any height and width and returns logits
+``(B, K, H, W)``: that is all that inference, scoring and export ask of a network.
+
+A network that has more to say while it learns has the class attribute ``takes_masks = True``. Then
+the training step calls ``network(images, masks)`` with the organ masks ``(B, organs, H, W)``, and
+what that returns goes to a loss made for it: logits at several sizes (`medseg.losses`'
+``deep_supervision``), or the segments of a mask-classification network (`medseg.queries`).
 """
 
 from medseg.models.deeplabv3plus import (

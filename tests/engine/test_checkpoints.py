@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from medseg.data import EpochSampler, SliceBatches, SliceDataset
-from medseg.engine import AugmentedBatch, TrainingCheckpoints, load_network
+from medseg.engine import AugmentedBatch, StepInferer, TrainingCheckpoints, load_network
 from medseg.engine.checkpoints import export_weights, read_checkpoint, write_checkpoint
 from medseg.errors import ResourceError, Stopped, UnsafeError
 from medseg.transforms import BatchAugment, preprocessing
@@ -76,6 +76,7 @@ def slice_trainer(folder, data, *, resident, resume=False):
         network=network,
         optimizer=optimizer,
         loss_function=lambda logits, label: ((logits - label.float()) ** 2).mean(),
+        inferer=StepInferer(amp=False),
         prepare_batch=AugmentedBatch(BatchAugment()),
         train_handlers=[TrainingCheckpoints(folder, parts, sampler=sampler, resume=resume)],
         decollate=False,

@@ -56,10 +56,30 @@ def test_a_batch_is_augmented_with_its_own_seeds():
         "label": torch.ones(2, 1, 3, 3, dtype=torch.uint8),
         "draw": torch.tensor([7, 8]),
     }
-    image, label = AugmentedBatch(augment)(batch, torch.device("cpu"), False)
+    image, label, given, _ = AugmentedBatch(augment)(batch, torch.device("cpu"), False)
     assert seen["seeds"].tolist() == [7, 8]
     assert image.unique().tolist() == [1.0]
     assert label.unique().tolist() == [1]
+    assert given == (label,)
+
+
+class _Curious(nn.Conv2d):
+    """A network that has more to say where it is shown the masks."""
+
+    takes_masks = True
+
+    def forward(self, images, masks=None):
+        logits = super().forward(images)
+        return logits if masks is None else (logits, masks.sum())
+
+
+def test_the_step_gives_masks_to_a_network_that_takes_them():
+    masks = torch.ones(1, 1, 4, 4)
+    logits, total = StepInferer(amp=False)(torch.ones(1, 1, 4, 4), _Curious(1, 1, 1), masks)
+    assert logits.shape == (1, 1, 4, 4)
+    assert total == 16
+    plain = StepInferer(amp=False)(torch.ones(1, 1, 4, 4), nn.Conv2d(1, 1, 1), masks)
+    assert plain.shape == (1, 1, 4, 4)
 
 
 @pytest.mark.parametrize("amp", [pytest.param(True, id="amp"), pytest.param(False, id="float32")])

@@ -1,7 +1,6 @@
-"""What training minimises: functions of logits and organ masks.
+"""Losses of logits: what is reported, Dice, and what every pixel teaches, cross-entropy.
 
-*Masks* are ``(B, K, H, W)``, 0 or 1, one channel an organ, and may overlap. Both losses are a sum
-of two terms, computed in float32 or better also under autocast:
+Both losses are a sum of two terms, computed in float32 or better also under autocast:
 
 - 1 - Dice, for what is reported. Dice is soft (probabilities, not squared), taken per organ over
   the pixels of the whole batch together, without background::

@@ -1,0 +1,10 @@
+"""What training minimises: modules called with what a network returns, and organ masks.
+
+*Masks* are ``(B, K, H, W)``, 0 or 1, one channel an organ, and may overlap. Most losses take logits
+``(B, classes, H, W)``. A network that takes masks in training returns something else, which its own
+loss takes; see `medseg.models`.
+"""
+
+from medseg.losses.overlap import SMOOTH, dice_bce, dice_ce, exclusive_classes
+
+__all__ = ["SMOOTH", "dice_bce", "dice_ce", "exclusive_classes"]
