@@ -10,7 +10,8 @@ import torch
 
 from medseg import models
 from medseg.bench.record import record, write_record
-from medseg.bench.roofline import cost, inference_step, peaks, seconds_of, training_step
+from medseg.bench.roofline import cost, inference_step, peaks, training_step
+from medseg.engine.costs import seconds_of
 from medseg.engine.device import device_of
 
 RESULT = Path(__file__).with_suffix(".json")

@@ -7,7 +7,6 @@ that an image moves when every operator reads its inputs and writes its output (
 counted here, so a compiled network may pass the second bound.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
+from medseg.engine.costs import cost_of, seconds_of
 from medseg.engine.device import amp_dtype, autocast
 
 # Operators that only give another view of the same memory.
@@ -82,24 +81,11 @@ def cost(step: Callable[[Tensor], object], images: Tensor, *, network: nn.Module
     where it is in training mode: each product has two more in the backward pass. (torch's counter
     is not asked about the backward pass; it counts grouped convolutions as full ones there.)
     """
-    with FlopCounterMode(display=False) as flops, torch.no_grad():
-        network(images)
+    one = cost_of(network, in_channels=images.shape[1], size_px=(images.shape[2], images.shape[3]))
     with _Traffic() as traffic:
         step(images)
     passes = 3 if network.training else 1
-    return Cost(passes * flops.get_total_flops() / len(images), traffic.bytes / len(images))
-
-
-def seconds_of(work: Callable[[], object], device: torch.device, *, rounds: int = 10) -> float:
-    """Return the shortest time of some work; the device is waited for."""
-    times = []
-    for _ in range(rounds + 3):
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
-    return min(times[3:])
+    return Cost(passes * 2 * one.macs, traffic.bytes / len(images))
 
 
 def inference_step(network: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -6,6 +6,7 @@ from medseg.lazy import loader
 
 if TYPE_CHECKING:
     from medseg.engine.checkpoints import TrainingCheckpoints, load_network
+    from medseg.engine.costs import cost_of, forward_pace, step_pace
     from medseg.engine.inference import VolumeInferer, scan_step
     from medseg.engine.schedules import warmup_cosine
     from medseg.engine.training import AugmentedBatch, ScanDice, StepInferer
@@ -16,8 +17,11 @@ _HOMES = {
     "StepInferer": "training",
     "TrainingCheckpoints": "checkpoints",
     "VolumeInferer": "inference",
+    "cost_of": "costs",
+    "forward_pace": "costs",
     "load_network": "checkpoints",
     "scan_step": "inference",
+    "step_pace": "costs",
     "warmup_cosine": "schedules",
 }
 
@@ -27,8 +31,11 @@ __all__ = [
     "StepInferer",
     "TrainingCheckpoints",
     "VolumeInferer",
+    "cost_of",
+    "forward_pace",
     "load_network",
     "scan_step",
+    "step_pace",
     "warmup_cosine",
 ]
 
