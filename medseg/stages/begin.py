@@ -61,7 +61,7 @@ def begin(request: Request, display: Display) -> Run:
             found = f"holds no run of fold {request.fold}"
             raise UsageError(Problem("E-RUN", str(experiment), found, fix="run all stages first"))
         return _continued(before, request)
-    return _started(new_run(experiment, configured(request, display)), bundle)
+    return started(new_run(experiment, configured(request, display)), bundle)
 
 
 def experiment_of(request: Request) -> Path:
@@ -116,7 +116,8 @@ def _places(request: Request) -> Config:
     return chosen | {key: value for key, value in optional.items() if value is not None}
 
 
-def _started(current: Run, bundle: Bundle) -> Run:
+def started(current: Run, bundle: Bundle) -> Run:
+    """Return a new run with its own folder in its configuration, which it writes."""
     config = current.config | {
         "bundle_root": str(bundle.root),
         "output_dir": str(current.folder.resolve()),

@@ -24,7 +24,11 @@ def run(request: Request, display: Display, *, parent: Run | None = None) -> Run
     Raises:
         MedsegError: Something was wrong; what earlier stages left stays.
     """
-    current = begin(request, display)
+    return work(begin(request, display), request, display, parent=parent)
+
+
+def work(current: Run, request: Request, display: Display, *, parent: Run | None = None) -> Run:
+    """Do the stages asked for on a run that has begun; see `run`."""
     uri, output = request.tracking_uri, request.output
     with tracked(current, uri, output=output, parent=parent) as tracker:
         for stage in (stage for stage in STAGES if stage in request.stages):
