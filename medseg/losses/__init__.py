@@ -5,6 +5,7 @@
 loss takes; see `medseg.models`.
 """
 
+from medseg.losses.mask_dino_criterion import mask_dino
 from medseg.losses.overlap import SMOOTH, dice_bce, dice_ce, exclusive_classes
 
-__all__ = ["SMOOTH", "dice_bce", "dice_ce", "exclusive_classes"]
+__all__ = ["SMOOTH", "dice_bce", "dice_ce", "exclusive_classes", "mask_dino"]

@@ -15,6 +15,7 @@ from medseg.models.deeplabv3plus import (
     deeplabv3plus_r50,
     deeplabv3plus_r101,
 )
+from medseg.models.mask_dino import MaskDINO, maskdino_r18, maskdino_r50
 from medseg.models.residual_unet import ResUNet, resunet
 from medseg.models.segformer import (
     SegFormer,
@@ -32,6 +33,7 @@ from medseg.models.vision_transformer import ViTSegmenter, vit_b16, vit_s16
 
 __all__ = [
     "DeepLabV3Plus",
+    "MaskDINO",
     "ResUNet",
     "SegFormer",
     "UNeXt",
@@ -43,6 +45,8 @@ __all__ = [
     "deeplabv3plus_r18",
     "deeplabv3plus_r50",
     "deeplabv3plus_r101",
+    "maskdino_r18",
+    "maskdino_r50",
     "potinet",
     "resunet",
     "segformer_b0",
