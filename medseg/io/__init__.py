@@ -1,6 +1,7 @@
 """File formats: one outside format a module, strict about what it accepts.
 
-``png`` reads 16-bit slices, ``rle`` run-length masks, ``nifti`` volumes, label maps and masks,
+``png`` reads 16-bit slices, ``pictures`` PNG and TIFF of grey or RGB and the masks drawn so,
+``tiff`` judges the latter; ``rle`` run-length masks, ``nifti`` volumes, label maps and masks,
 ``colour_tables`` writes what viewers call their codes, ``strict_yaml`` reads checked YAML files,
 ``atomic`` replaces a file whole or not at all. The names below load their module on first use, so
 that reading a slice never imports a volume library.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         write_mask,
         write_probs,
     )
+    from medseg.io.pictures import read_mask, read_picture
     from medseg.io.png import PngHeader, read_header, read_slice, write_slice
 
 _HOMES = {
@@ -33,6 +35,8 @@ _HOMES = {
     "read_header": "png",
     "read_image": "nifti",
     "read_label_map": "nifti",
+    "read_mask": "pictures",
+    "read_picture": "pictures",
     "read_slice": "png",
     "read_volume": "nifti",
     "replacing": "atomic",
@@ -52,6 +56,8 @@ __all__ = [
     "read_header",
     "read_image",
     "read_label_map",
+    "read_mask",
+    "read_picture",
     "read_slice",
     "read_volume",
     "replacing",
