@@ -34,13 +34,13 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     """
     labels = read_manifest(run.config["manifest"]).labels
     opened = Opened(run.config)
+    opened["initialize"]  # first: a network begins with random weights
     trainer = opened["train::trainer"]
     evaluator = opened["validate::evaluator"]
     _require_a_batch(opened["train::dataloader"])
     display.say(told(opened["train::dataset"], evaluator))
     history = TrackingHandler(tracker, organs=labels.names, evaluator=evaluator)
     history.attach(trainer)
-    opened["initialize"]
     parameters = sum(each.numel() for each in opened["network"].parameters())
     sizes = {"parameters": parameters, "slices": opened["train::dataset"].counts}
     sizes["phantom"] = is_phantom(Path(run.config["dataset_dir"]))
