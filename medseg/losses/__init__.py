@@ -5,7 +5,15 @@
 loss takes; see `medseg.models`.
 """
 
+from medseg.losses.deep_supervision import deep_supervision
 from medseg.losses.mask_dino_criterion import mask_dino
 from medseg.losses.overlap import SMOOTH, dice_bce, dice_ce, exclusive_classes
 
-__all__ = ["SMOOTH", "dice_bce", "dice_ce", "exclusive_classes", "mask_dino"]
+__all__ = [
+    "SMOOTH",
+    "deep_supervision",
+    "dice_bce",
+    "dice_ce",
+    "exclusive_classes",
+    "mask_dino",
+]

@@ -15,7 +15,9 @@ from medseg.models.deeplabv3plus import (
     deeplabv3plus_r50,
     deeplabv3plus_r101,
 )
+from medseg.models.dynamic_unet import DynUNet, dynunet
 from medseg.models.mask_dino import MaskDINO, maskdino_r18, maskdino_r50
+from medseg.models.mednext import MedNeXt, mednext_b, mednext_s
 from medseg.models.residual_unet import ResUNet, resunet
 from medseg.models.segformer import (
     SegFormer,
@@ -27,17 +29,23 @@ from medseg.models.segformer import (
     segformer_b5,
 )
 from medseg.models.shifted_mlp import UNeXt, unext, unext_paper
+from medseg.models.unetr import UNETR, unetr_b16, unetr_s16
 from medseg.models.unets import UNet, potinet, unet, xopinet
 from medseg.models.unpooling import UnpoolingAutoencoder, autoencoder, autoencoder_inception
+from medseg.models.upernet import UPerNet, upernet_convnextv2_nano, upernet_convnextv2_tiny
 from medseg.models.vision_transformer import ViTSegmenter, vit_b16, vit_s16
 
 __all__ = [
+    "UNETR",
     "DeepLabV3Plus",
+    "DynUNet",
     "MaskDINO",
+    "MedNeXt",
     "ResUNet",
     "SegFormer",
     "UNeXt",
     "UNet",
+    "UPerNet",
     "UnpoolingAutoencoder",
     "ViTSegmenter",
     "autoencoder",
@@ -45,8 +53,11 @@ __all__ = [
     "deeplabv3plus_r18",
     "deeplabv3plus_r50",
     "deeplabv3plus_r101",
+    "dynunet",
     "maskdino_r18",
     "maskdino_r50",
+    "mednext_b",
+    "mednext_s",
     "potinet",
     "resunet",
     "segformer_b0",
@@ -56,8 +67,12 @@ __all__ = [
     "segformer_b4",
     "segformer_b5",
     "unet",
+    "unetr_b16",
+    "unetr_s16",
     "unext",
     "unext_paper",
+    "upernet_convnextv2_nano",
+    "upernet_convnextv2_tiny",
     "vit_b16",
     "vit_s16",
     "xopinet",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.errors import Problem, UsageError
+from medseg.models.normalisation import PooledNorm
 
 if TYPE_CHECKING:
     from transformers import ResNetBackbone
@@ -46,7 +47,7 @@ class DeepLabV3Plus(nn.Module):
         self.stem = backbone.embedder.embedder
         self.pool = backbone.embedder.pooler
         self.stages = backbone.encoder.stages
-        self.whole = _normalised(deep, DEPTH)
+        self.whole = _normalised(deep, DEPTH, norm=PooledNorm)
         self.branches = nn.ModuleList(
             [_normalised(deep, DEPTH), *(_separable(deep, DEPTH, rate=rate) for rate in rates)]
         )
@@ -135,9 +136,11 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
             convolution.dilation = convolution.padding = (spread, spread)
 
 
-def _normalised(into: int, out: int) -> nn.Sequential:
+def _normalised(
+    into: int, out: int, *, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d
+) -> nn.Sequential:
     convolution = nn.Conv2d(into, out, kernel_size=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
+    return nn.Sequential(convolution, norm(out), nn.ReLU(inplace=True))
 
 
 def _separable(into: int, out: int, *, rate: int = 1) -> nn.Sequential:
