@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from medseg.data.manifest import read_manifest
 from medseg.data.phantom import write_phantom
-from medseg.data.uwmgi import read_scans
+from medseg.data.readers import read_scans
 from medseg.io.png import read_slice
 from medseg.io.rle import decode
 from medseg.scan import Scan

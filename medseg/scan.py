@@ -1,4 +1,4 @@
-"""A scan: the slices of one patient on one day, before anything is decoded."""
+"""A scan: the images of one patient on one day, before anything is decoded."""
 
 import re
 from collections.abc import Mapping
@@ -10,42 +10,58 @@ from medseg.geometry import Grid, lpi_grid
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan as its files tell it.
+    """One scan as its files tell it: a file a slice, or a whole volume in each file.
 
     Attributes:
-        case_id: The patient, such as ``case123``. All days of a patient share it.
-        day: The treatment day.
-        slice_files: Image files in anatomical order, head to feet.
-        slice_numbers: The number in each file's name, ascending.
+        scan_id: The scan's name, such as ``case123_day20``.
+        slice_files: Image files in anatomical order, head to feet; none for a volume.
+        slice_numbers: The number of each slice, ascending.
         size_px: Columns (width) and rows (height) of every slice.
         spacing_mm: Distance between columns, between rows, and between slices.
+        channels: Values of a voxel: 1 for grey slices, 3 for RGB ones.
         rle: Run-length rows by organ, one string a slice, empty where the organ is absent;
             None when the scan has no labels.
+        volume_files: NIfTI files of one grid, a channel each; none for a scan of slices.
+        label_file: The NIfTI label map that `rle` reads; None for a scan of slices.
+        own_grid: Where a volume lies; None for slices, which follow the layout's axis codes.
     """
 
-    case_id: str
-    day: int
+    scan_id: str
     slice_files: tuple[Path, ...]
     slice_numbers: tuple[int, ...]
     size_px: tuple[int, int]
     spacing_mm: tuple[float, float, float]
+    channels: int = 1
     rle: Mapping[str, tuple[str, ...]] | None = None
+    volume_files: tuple[Path, ...] = ()
+    label_file: Path | None = None
+    own_grid: Grid | None = None
 
     @property
-    def scan_id(self) -> str:
-        """The scan's name, such as ``case123_day20``."""
-        return f"{self.case_id}_day{self.day}"
+    def case_id(self) -> str:
+        """The patient, such as ``case123``. All days of a patient share it."""
+        return case_id_of(self.scan_id)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold the images, slices or volumes."""
+        return self.volume_files or self.slice_files
 
     @property
     def grid(self) -> Grid:
-        """The scan's own grid: (column, row, slice) grow to the patient's left, back and feet."""
-        return lpi_grid((*self.size_px, len(self.slice_files)), self.spacing_mm)
+        """The scan's own grid: (column, row, slice) of slices grow to the left, back and feet."""
+        shape = (*self.size_px, len(self.slice_numbers))
+        return self.own_grid or lpi_grid(shape, self.spacing_mm)
 
 
 def case_id_of(scan_id: str) -> str:
-    """Return the patient of a scan: what comes before ``_day``, or all of it where that is absent.
+    """Return the patient of a scan: its name without ``_day`` and a number, or a date of 8 digits.
+
+    A name with neither is the patient's.
 
     >>> case_id_of("case123_day20")
     'case123'
+    >>> case_id_of("TCGA_CS_4941_19960909")
+    'TCGA_CS_4941'
     """
-    return re.sub(r"_day\d+$", "", scan_id)
+    return re.sub(r"_(day\d+|\d{8})$", "", scan_id)

@@ -17,8 +17,7 @@ def write_scan(folder, volume, *, masks=None, spacing_mm=(1.5, 1.5, 3.0), case_i
         write_slice(files[-1], pixels.astype(np.uint16))
     rows = {name: tuple(map(encode, mask)) for name, mask in (masks or {}).items()}
     return Scan(
-        case_id=case_id,
-        day=0,
+        scan_id=f"{case_id}_day0",
         slice_files=tuple(files),
         slice_numbers=tuple(range(1, count + 1)),
         size_px=(width, height),

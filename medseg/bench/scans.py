@@ -48,8 +48,7 @@ def write_scan(
         for name, mask in zip(ORGANS, organs, strict=True)
     }
     return Scan(
-        case_id=f"case{number}",
-        day=0,
+        scan_id=f"case{number}_day0",
         slice_files=tuple(files),
         slice_numbers=tuple(range(1, slices + 1)),
         size_px=size_px,

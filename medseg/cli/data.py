@@ -112,8 +112,8 @@ def split(state: State, /, **asked: Any) -> None:  # noqa: ANN401
     Proves that no patient and no picture is on two sides.
     """
     from medseg.data.manifest import read_manifest
+    from medseg.data.readers import read_scans
     from medseg.data.splits import make_splits
-    from medseg.data.uwmgi import read_scans
 
     facts, out = read_manifest(asked["manifest"]), asked["out"]
     scans = read_scans(asked["root"], facts)
@@ -156,8 +156,8 @@ def leak(state: State, /, **asked: Any) -> None:  # noqa: ANN401
     """
     from medseg.cli.display import display
     from medseg.data.manifest import read_manifest
+    from medseg.data.readers import read_scans
     from medseg.data.splits import random_slice_split
-    from medseg.data.uwmgi import read_scans
     from medseg.report.reported import Reported, reported_plain, slice_table
     from medseg.report.score_tables import aligned
     from medseg.stages.leak import measure_leak
@@ -240,7 +240,7 @@ def _counted(counts: dict[str, int], unit: str, suffix: str = "") -> str:
 
 def _described(facts: "Manifest") -> str:
     labels = [
-        f"  {organ.name:<14}code {organ.code}, SNOMED CT {organ.snomed} ({organ.meaning})"
+        f"  {organ.name:<14}code {organ.code}, SNOMED CT {organ.snomed or 'none'} ({organ.meaning})"
         for organ in facts.labels.organs
     ]
     bad = [
@@ -256,12 +256,23 @@ def _described(facts: "Manifest") -> str:
             f"licence       {facts.licence.name}. {facts.licence.note}".rstrip(),
             f"cite          {facts.citation.text.strip()} doi:{facts.citation.doi}",
             f"files         {facts.layout.images}",
-            f"axes          {', '.join(facts.axis_codes)}; {facts.spacing_z_mm:g} mm a slice",
+            f"axes          {_axes(facts)}",
             *["labels", *labels],
             *["known bad", *bad],
             f"split         by {facts.split.by}, {facts.split.folds} folds",
         ]
     )
+
+
+def _axes(facts: "Manifest") -> str:
+    """Return where the axes of an array go and how far its voxels are apart, as far as is told."""
+    if facts.axis_codes is None:
+        return "as each file says"
+    axes = ", ".join(facts.axis_codes)
+    if facts.spacing_z_mm is not None:
+        return f"{axes}; {facts.spacing_z_mm:g} mm a slice"
+    spacing = " x ".join(f"{side_mm:g}" for side_mm in facts.spacing_mm or ())
+    return f"{axes}; {spacing} mm a voxel{'' if facts.spacing_known else ', taken for want of any'}"
 
 
 def _grouped(splits: "Splits") -> str:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from medseg.data.hashes import scan_hash, slice_hashes
     from medseg.data.manifest import Manifest, read_manifest
     from medseg.data.neighbours import neighbour_stack
+    from medseg.data.readers import read_scans
     from medseg.data.slices import EpochSampler, SliceDataset, VolumeDataset
     from medseg.data.sources import inference_items, item_of, items, label_set
     from medseg.data.splits import Fold, Splits, make_splits, read_splits
     from medseg.data.store import Store
-    from medseg.data.uwmgi import read_scan_folder, read_scans
+    from medseg.data.uwmgi import read_scan_folder
 
 _HOMES = {
     "EpochSampler": "slices",
@@ -43,7 +44,7 @@ _HOMES = {
     "neighbour_stack": "neighbours",
     "read_manifest": "manifest",
     "read_scan_folder": "uwmgi",
-    "read_scans": "uwmgi",
+    "read_scans": "readers",
     "read_splits": "splits",
     "scan_hash": "hashes",
     "slice_hashes": "hashes",

@@ -47,9 +47,10 @@ class Order(Protocol):
 class SliceBatches:
     """Batches of a `SliceDataset`, an epoch each time it is iterated; a short last one is left out.
 
-    A batch is ``image`` ``(B, neighbours, H, W)`` float32 and ``label`` ``(B, organs, H, W)`` uint8
-    on the device; ``draw``, the seeds of the samples' augmentation, and ``slice``, ``(B,)`` int64
-    on the CPU; and ``scan_id``, a list. It equals the data set's items, stacked, to the bit.
+    A batch is ``image`` ``(B, neighbours * channels, H, W)`` float32 and ``label``
+    ``(B, organs, H, W)`` uint8 on the device; ``draw``, the seeds of the samples' augmentation, and
+    ``slice``, ``(B,)`` int64 on the CPU; and ``scan_id``, a list. It equals the data set's items,
+    stacked, to the bit.
     Torch's random state is left alone.
 
     Args:

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.data.findings import Findings
 from medseg.data.hashes import Twins, slice_hashes, twins
 from medseg.data.manifest import Manifest
+from medseg.data.readers import survey
 from medseg.data.slice_folder import SliceFolder, ranges
-from medseg.data.uwmgi import Findings, survey
 from medseg.errors import DataError, Problem
 from medseg.io.png import read_slice
 from medseg.io.rle import area_px, decode_slices
@@ -133,7 +134,7 @@ def summarise(scans: Sequence[Scan], manifest: Manifest) -> Summary:
         patients=len({scan.case_id for scan in scans}),
         scans=len(scans),
         labelled=sum(scan.rle is not None for scan in scans),
-        slices=sum(len(scan.slice_files) for scan in scans),
+        slices=sum(len(scan.slice_numbers) for scan in scans),
         sizes_px=dict(Counter(f"{s.size_px[0]}x{s.size_px[1]}" for s in scans)),
         spacings_mm=dict(Counter("x".join(f"{mm:.2f}" for mm in s.spacing_mm) for s in scans)),
         organ_slices={organ: slices[organ] for organ in organs},

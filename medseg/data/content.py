@@ -121,9 +121,13 @@ def _code(function: object) -> str:
 def _parts(key: str, value: object) -> Iterator[Path | str]:
     """Yield what an entry consists of: files to be hashed, and text."""
     if isinstance(value, Scan):
-        yield json.dumps([value.size_px, value.spacing_mm, len(value.slice_files)])
+        yield json.dumps([value.size_px, value.spacing_mm, len(value.slice_numbers)])
         if key != "label":
-            yield from value.slice_files
+            yield from value.files
+            return
+        if value.label_file is not None:
+            yield json.dumps(describe(value.rle))
+            yield value.label_file
             return
         for organ, rows in sorted((value.rle or {}).items()):
             yield "\n".join((organ, *rows, ""))

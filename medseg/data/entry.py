@@ -1,7 +1,7 @@
 """One prepared scan on the disk, and how to tell that it is whole.
 
-An *entry* is a folder with ``image.npy`` ``(K, J, I)`` float16, ``masks.npy`` ``(K, J, I)`` uint8
-with bit c for channel c, and ``entry.json`` with the grids and every file's size, header and
+An *entry* is a folder with ``image.npy`` ``(K, C, J, I)`` float16, ``masks.npy`` ``(K, J, I)``
+uint8 with a bit an organ, and ``entry.json`` with the grids and every file's size, header and
 checksum.
 """
 
@@ -40,8 +40,9 @@ class Prepared:
         folder: The entry.
         grid: The grid of image and masks.
         native: The grid of the scan itself.
+        image_channels: How many values a voxel of the image has.
         channels: How many masks there are; 0 when the scan has no labels.
-        presence: For each slice the channels that hold something, a bit each.
+        presence: For each slice the masks that hold something, a bit each.
     """
 
     scan_id: str
@@ -50,27 +51,28 @@ class Prepared:
     folder: Path
     grid: Grid
     native: Grid
+    image_channels: int
     channels: int
     presence: tuple[int, ...]
 
     @property
     def image(self) -> NDArray[np.float16]:
-        """Intensities ``(K, J, I)``, mapped read-only for as long as the array is held."""
-        return self._mapped("image.npy", np.float16)
+        """Intensities ``(K, C, J, I)``, mapped read-only for as long as the array is held."""
+        k, j, i = self.grid.shape[::-1]
+        return self._mapped("image.npy", np.float16, (k, self.image_channels, j, i))
 
     @property
     def masks(self) -> NDArray[np.uint8] | None:
-        """Masks ``(K, J, I)``, bit c for channel c, mapped likewise; None without labels."""
-        return self._mapped("masks.npy", np.uint8) if self.channels else None
+        """Masks ``(K, J, I)``, a bit an organ, mapped likewise; None without labels."""
+        return self._mapped("masks.npy", np.uint8, self.grid.shape[::-1]) if self.channels else None
 
-    def _mapped(self, name: str, dtype: type[T]) -> NDArray[T]:
+    def _mapped(self, name: str, dtype: type[T], shape: tuple[int, ...]) -> NDArray[T]:
         """Map an array anew: a map that were kept would count, page by page, as memory in use.
 
         It takes a seventh of the time that `numpy.load` does, header and all.
         """
         with (self.folder / name).open("rb", buffering=0) as stream:
             pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        shape = self.grid.shape[::-1]
         offset = len(pages) - np.dtype(dtype).itemsize * math.prod(shape)
         return np.frombuffer(pages, dtype, offset=offset).reshape(shape)
 
@@ -89,14 +91,14 @@ class Arrays(NamedTuple):
 
 
 def arrays_of(item: Mapping[str, Any], *, subject: str) -> Arrays:
-    """Return what is stored of an item with ``image`` ``(1, I, J, K)`` and perhaps ``label``.
+    """Return what is stored of an item with ``image`` ``(C, I, J, K)`` and perhaps ``label``.
 
     Raises:
         DataError: The image holds something that is no number in float16.
         UsageError: There are more than 8 masks.
     """
     # Copied first: what was cropped is a view, and those take long to look through.
-    image = _slices_first(item["image"])[0].half().contiguous()
+    image = _slices_first(item["image"]).transpose(0, 1).half().contiguous()
     if not all(map(torch.isfinite, torch.aminmax(image))):
         raise DataError(Problem("E-NONFINITE", subject, "its prepared image is not finite"))
     half: NDArray[np.float16] = image.numpy()
@@ -143,6 +145,7 @@ def write_entry(folder: Path, key: str, item: Mapping[str, Any], arrays: Arrays)
         "files": files,
         "grid": _grid_facts(Grid((i, j, k), item["image"].affine.numpy())),
         "native": _grid_facts(item["native"]),
+        "image_channels": arrays.image.shape[1],
         "channels": arrays.channels,
         "presence": presence,
     }
@@ -170,7 +173,9 @@ def read_entry(
         if entry["key"] != key:
             return None
         for name, facts in entry["files"].items():
-            if facts["shape"] != entry["grid"]["shape"][::-1]:
+            k, j, i = entry["grid"]["shape"][::-1]
+            of_image = [k, entry["image_channels"], j, i]
+            if facts["shape"] != (of_image if name == "image.npy" else [k, j, i]):
                 return None
             if not _is_whole(folder / name, facts, checksum=checksum):
                 return None
@@ -181,6 +186,7 @@ def read_entry(
             folder=folder,
             grid=_grid(entry["grid"]),
             native=_grid(entry["native"]),
+            image_channels=entry["image_channels"],
             channels=entry["channels"],
             presence=tuple(entry["presence"]),
         )

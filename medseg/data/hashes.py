@@ -25,12 +25,12 @@ class Twins(NamedTuple):
 
 
 def slice_hashes(scan: Scan) -> tuple[str, ...]:
-    """Return the SHA-256 of every slice file, in slice order, as hexadecimal text.
+    """Return the SHA-256 of every image file, in slice order, as hexadecimal text.
 
     Raises:
         DataError: A file cannot be read.
     """
-    return tuple(_file_hash(path) for path in scan.slice_files)
+    return tuple(_file_hash(path) for path in scan.files)
 
 
 def scan_hash(scan: Scan, *, slices: Sequence[str] | None = None) -> str:
@@ -43,6 +43,9 @@ def scan_hash(scan: Scan, *, slices: Sequence[str] | None = None) -> str:
     told = hashlib.sha256()
     told.update(f"{scan.size_px} {scan.spacing_mm} {scan.slice_numbers}\n".encode())
     told.update(" ".join(slices or slice_hashes(scan)).encode())
+    if scan.label_file is not None:
+        told.update(_file_hash(scan.label_file).encode())
+        return told.hexdigest()
     for organ, rows in sorted((scan.rle or {}).items()):
         told.update(f"\n{organ}\n".encode() + "\n".join(rows).encode())
     return told.hexdigest()
@@ -57,7 +60,7 @@ def twins(scans: Sequence[Scan], hashes: Mapping[str, Sequence[str]]) -> list[Tw
     """
     holders: dict[str, dict[int, Path]] = defaultdict(dict)
     for index, scan in enumerate(scans):
-        for path, digest in zip(scan.slice_files, hashes[scan.scan_id], strict=True):
+        for path, digest in zip(scan.files, hashes[scan.scan_id], strict=True):
             holders[digest].setdefault(index, path)
     shared: dict[tuple[int, int], list[tuple[Path, Path]]] = defaultdict(list)
     for paths in holders.values():

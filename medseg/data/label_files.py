@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.manifest import Manifest
-from medseg.data.uwmgi import read_scans
+from medseg.data.readers import is_data_set, read_scans
 from medseg.errors import DataError, Problem
 from medseg.geometry import Grid, axis_maps, require_same_grid
 from medseg.io.nifti import read_label_map
@@ -156,13 +156,13 @@ def find_references(root: Path, manifest: Manifest) -> Mapping[str, LabelFiles |
     """Return what holds the reference masks of each scan, in natural order.
 
     Args:
-        root: A folder of label files, or one with ``train.csv`` and ``train/``.
+        root: A folder of label files, or a data set as its manifest says.
         manifest: The facts of the data set; scans that it excludes are left out of the latter.
 
     Raises:
-        DataError: As `find_label_files` or `medseg.data.uwmgi.read_scans`.
+        DataError: As `find_label_files` or `medseg.data.readers.read_scans`.
     """
-    if not (root / "train.csv").exists():
+    if not is_data_set(root, manifest):
         return find_label_files(root, manifest.labels)
     return {scan.scan_id: scan for scan in read_scans(root, manifest)}
 

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from medseg.errors import Problem, UsageError
 from medseg.io import strict_yaml
@@ -19,6 +26,10 @@ from medseg.resources import located
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Text = Annotated[str, Field(min_length=1)]
+Millimetres = Annotated[float, Field(gt=0, le=20, strict=False)]
+
+# What the files of a layout do not tell, so that the manifest has to.
+_NEEDED = {"uwmgi": {"spacing_z_mm"}, "lgg": {"spacing_mm"}, "pairs": {"spacing_mm"}}
 
 
 class _Facts(BaseModel):
@@ -47,11 +58,16 @@ class Citation(_Facts):
 
 
 class Layout(_Facts):
-    """How the files lie: the reader that knows, and its patterns for people to read."""
+    """How the files lie: the reader that knows, and its patterns for people to read.
 
-    reader: Literal["uwmgi"]
+    Where masks are pictures, grey values from `mask_threshold` on belong to the organ; None takes
+    pictures of two values only.
+    """
+
+    reader: Literal["uwmgi", "lgg", "pairs", "volumes", "table"]
     images: Text
     labels: str = ""
+    mask_threshold: Byte | None = None
 
 
 class Label(_Facts):
@@ -60,7 +76,7 @@ class Label(_Facts):
     name: Name
     code: Annotated[int, Field(ge=1, le=255)]
     colour: Annotated[list[Byte], Field(min_length=3, max_length=3)]
-    snomed: Annotated[str, Field(pattern=r"^\d{6,18}$")]
+    snomed: Annotated[str, Field(pattern=r"^(\d{6,18})?$")] = ""
     meaning: Text
 
 
@@ -89,8 +105,11 @@ class Manifest(_Facts):
     licence: Licence
     citation: Citation
     layout: Layout
-    axis_codes: tuple[Literal["L"], Literal["P"], Literal["I"]] = Field(strict=False)
-    spacing_z_mm: Annotated[float, Field(gt=0, le=20, strict=False)]
+    channels: Annotated[list[Name], Field(min_length=1)] = ["intensity"]
+    axis_codes: tuple[Literal["L"], Literal["P"], Literal["I"]] | None = Field(None, strict=False)
+    spacing_z_mm: Millimetres | None = None
+    spacing_mm: tuple[Millimetres, Millimetres, Millimetres] | None = Field(None, strict=False)
+    spacing_known: bool = True
     label_facts: Annotated[list[Label], Field(alias="labels", min_length=1)]
     priority: list[Name]
     known_bad: dict[Name, KnownBad] = {}
@@ -121,6 +140,17 @@ class Manifest(_Facts):
         if exclude is not None and exclude not in lists:
             raise ValueError(f"must name a list of known_bad: {', '.join(lists) or 'none'}")
         return exclude
+
+    @model_validator(mode="after")
+    def _placed(self) -> "Manifest":
+        told = {n for n in ("spacing_mm", "spacing_z_mm") if getattr(self, n) is not None}
+        needed = _NEEDED.get(self.layout.reader, set())
+        if told != needed:
+            what = ", ".join(sorted(needed)) or "none, as its files tell it"
+            raise ValueError(f"spacing of layout {self.layout.reader!r} must be given by: {what}")
+        if bool(needed) != (self.axis_codes is not None):
+            raise ValueError("axis_codes are for layouts of slices, and needed there")
+        return self
 
     @property
     def labels(self) -> LabelSet:

@@ -21,13 +21,13 @@ def neighbour_indices(
     neighbours: int,
     stride: int,
 ) -> NDArray[np.int64]:
-    """Return the slices that make up each of `ks`' channels, ``(len(ks), neighbours)``.
+    """Return the slices that each of `ks` is seen with, ``(len(ks), neighbours)``.
 
     Args:
         ks: Slices, 0 to count - 1.
         count: How many slices the scan has; of slices of several scans, ``(len(ks), 1)``.
-        neighbours: Channels of a slice, itself among them; odd.
-        stride: Distance between neighbouring channels, in slices.
+        neighbours: Slices of a sample, itself among them; odd.
+        stride: Distance between neighbouring slices, in slices.
 
     >>> neighbour_indices([0, 5], 8, neighbours=5, stride=2).tolist()
     [[0, 0, 0, 2, 4], [1, 3, 5, 7, 7]]
@@ -48,9 +48,10 @@ def neighbour_indices(
 def neighbour_stack(
     slices: Tensor, ks: Sequence[int] | Tensor, neighbours: int, stride: int
 ) -> Tensor:
-    """Return slices of a volume ``(K, H, W)`` with their neighbours, ``(B, neighbours, H, W)``.
+    """Return slices of a volume ``(K, C, H, W)`` with their neighbours.
 
-    A run of slices away from the ends of the scan is a view that copies nothing.
+    The result is ``(B, neighbours * C, H, W)``, all channels of a neighbour together. Of a volume
+    with one channel, a run of slices away from the ends is a view that copies nothing.
     """
     wanted = neighbour_indices(
         [int(k) for k in ks], len(slices), neighbours=neighbours, stride=stride
@@ -59,7 +60,7 @@ def neighbour_stack(
     if len(wanted) and run:
         windows = slices[wanted[0, 0] : wanted[-1, -1] + 1].unfold(
             0, (neighbours - 1) * stride + 1, 1
-        )  # (B, H, W, reach)
-        return windows[..., ::stride].permute(0, 3, 1, 2)
+        )  # (B, C, H, W, reach)
+        return windows[..., ::stride].permute(0, 4, 1, 2, 3).flatten(1, 2)
     # Not waiting: the device may still be busy with the batch before.
-    return slices[torch.from_numpy(wanted).to(slices.device, non_blocking=True)]
+    return slices[torch.from_numpy(wanted).to(slices.device, non_blocking=True)].flatten(1, 2)

@@ -26,13 +26,16 @@ class ResidentVoxels:
         self, scans: Sequence[Prepared], *, roi_px: tuple[int, int], device: torch.device
     ) -> None:
         self._sizes = np.array([scan.grid.shape[::-1] for scan in scans], np.int64)
+        self._channels = scans[0].image_channels
         ends = self._sizes.prod(1).cumsum()
         self._firsts = np.concatenate([[0], ends[:-1]])
-        self.image = torch.empty(int(ends[-1]), dtype=torch.float16, device=device)
-        self.bits = torch.empty(int(ends[-1]), dtype=torch.uint8, device=device)
+        voxels = int(ends[-1])
+        self.image = torch.empty(voxels * self._channels, dtype=torch.float16, device=device)
+        self.bits = torch.empty(voxels, dtype=torch.uint8, device=device)
         for scan, first, end in zip(scans, self._firsts, ends, strict=True):
             # A copy: torch takes no read-only array. No more than one scan is held by the host.
-            self.image[first:end] = torch.from_numpy(np.array(scan.image).reshape(-1))
+            image = torch.from_numpy(np.array(scan.image).reshape(-1))
+            self.image[first * self._channels : end * self._channels] = image
             self.bits[first:end] = torch.from_numpy(np.array(scan.masks).reshape(-1))
         self._width = roi_px[1]
         self._rows = torch.arange(roi_px[0], device=device)
@@ -41,25 +44,31 @@ class ResidentVoxels:
     def bytes_of(scans: Sequence[Prepared]) -> int:
         """Return how much memory the voxels of some scans take."""
         voxels = sum(int(np.prod(scan.grid.shape, dtype=np.int64)) for scan in scans)
-        return voxels * (torch.float16.itemsize + torch.uint8.itemsize)
+        channels = max((scan.image_channels for scan in scans), default=1)
+        return voxels * (channels * torch.float16.itemsize + torch.uint8.itemsize)
 
     def gather(self, samples: Samples) -> tuple[Tensor, Tensor]:
-        """Return images ``(B, neighbours, H, W)`` float16 and masks ``(B, H, W)``, a bit a channel.
+        """Return images ``(B, neighbours * channels, H, W)`` float16 and masks ``(B, H, W)``.
 
-        The device is neither waited for nor asked anything.
+        An organ is a bit of the masks. The device is neither waited for nor asked anything.
         """
         rows, columns = self._sizes[samples.scan, 1:].T
-        corner = self._firsts[samples.scan] + samples.top * columns + samples.left
-        channels = corner[:, None] + samples.slices * (rows * columns)[:, None]
-        sent = torch.from_numpy(np.column_stack([channels, columns]))
+        firsts, area = self._firsts[samples.scan], rows * columns
+        corner = samples.top * columns + samples.left
+        # Slices of an image are as many areas apart as it has channels; those of masks are not.
+        planes = samples.slices[:, :, None] * self._channels + np.arange(self._channels)
+        starts = (firsts * self._channels + corner)[:, None] + planes.reshape(
+            len(columns), -1
+        ) * area[:, None]
+        of_masks = firsts + corner + samples.k * area
+        sent = torch.from_numpy(np.column_stack([starts, of_masks, columns]))
         if self.image.is_cuda:
             sent = sent.pin_memory()
         sent = sent.to(self.image.device, non_blocking=True)
-        # Where each row of each channel begins, (B, neighbours, H).
-        starts = sent[:, :-1, None] + sent[:, -1:, None] * self._rows
-        image = self.image.unfold(0, self._width, 1)[starts]
-        # Masks lie as images do, and the slice itself is the middle channel.
-        bits = self.bits.unfold(0, self._width, 1)[starts[:, starts.shape[1] // 2]]
+        # Where each row of each channel begins, (B, neighbours * channels + 1, H).
+        begins = sent[:, :-1, None] + sent[:, -1:, None] * self._rows
+        image = self.image.unfold(0, self._width, 1)[begins[:, :-1]]
+        bits = self.bits.unfold(0, self._width, 1)[begins[:, -1]]
         return image, bits
 
 

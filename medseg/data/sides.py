@@ -4,7 +4,7 @@ Either side may be
 
 - a folder of NIfTI: label maps ``<scan_id>.nii.gz``, masks ``<scan_id>_<organ>.nii.gz``, or both;
 - a run's folder, whose ``predictions/`` is such a folder;
-- the folder of a data set, with ``train.csv``;
+- the folder of a data set, laid out as its manifest says;
 - a table of run-length rows, a CSV file with the columns id, class and segmentation or predicted;
   the slices that its rows are about are those of a data set.
 """
@@ -19,9 +19,9 @@ from pathlib import Path
 from medseg.data.kaggle_csv import COLUMNS, SUBMITTED, Row, read_labels
 from medseg.data.label_files import LabelFiles, LabelRows, find_label_files, natural
 from medseg.data.manifest import Manifest
+from medseg.data.readers import is_data_set, read_scans
 from medseg.data.slice_folder import ranges
 from medseg.data.splits import read_splits
-from medseg.data.uwmgi import read_scans
 from medseg.errors import DataError, Problem, UsageError
 from medseg.scan import Scan
 
@@ -49,13 +49,13 @@ def find_sides(
         UsageError: A table has no data set to be about (E-DATA).
     """
     scans_of = lru_cache(partial(read_scans, manifest=manifest))
-    roots = [data, *(side for side in (reference, predictions) if _is_data_set(side))]
+    roots = [data, *(side for side in (reference, predictions) if is_data_set(side, manifest))]
     about = next((root for root in roots if root), None)
 
     def found(side: Path) -> Side:
         if side.is_file():
             return _table(side, manifest, lambda: scans_of(about) if about else None)
-        if _is_data_set(side):
+        if is_data_set(side, manifest):
             return {scan.scan_id: LabelRows(scan.scan_id, scan) for scan in scans_of(side)}
         # `medseg.runs` knows more of runs, and lies above.
         folder = side / "predictions" if (side / "config.json").is_file() else side
@@ -78,10 +78,6 @@ def held_out(side: Path) -> frozenset[str] | None:
     if not (config.is_file() and splits.is_file()):
         return None
     return frozenset(read_splits(splits).fold(json.loads(config.read_text())["fold"]).test)
-
-
-def _is_data_set(side: Path) -> bool:
-    return (side / "train.csv").exists()
 
 
 def _refuse_dicom(folder: Path) -> None:

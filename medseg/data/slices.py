@@ -1,8 +1,8 @@
 """Prepared scans as training items: slices with their neighbours, and whole volumes.
 
-A slice is ``(C, H, W)``: rows and columns of the volume's J and I. In 2.5D the channels are the
-slice and its neighbours at a stride, from head to feet; at the ends of a scan the last slice stands
-for those beyond.
+A slice is ``(C, H, W)``: rows and columns of the volume's J and I. In 2.5D the channels are those
+of the slice and its neighbours at a stride, from head to feet; at the ends of a scan the last slice
+stands for those beyond.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -29,25 +29,25 @@ Transform = Callable[[Any], Any]
 class SliceDataset(Dataset[dict[str, Any]]):
     """The slices of labelled scans, prepared at construction; empty slices are kept.
 
-    An item is ``image`` ``(neighbours, H, W)`` float32, ``label`` ``(organs, H, W)`` uint8,
-    ``draw``, the seed of the sample's augmentation, ``scan_id`` and ``slice``. Indices are numbers,
-    or (epoch, number) as `EpochSampler` yields them: the seed follows from the data set's own seed,
-    the epoch and the number, so any epoch can be repeated, by any number of workers. Whole batches
-    come faster from `SliceBatches`.
+    An item is ``image`` ``(neighbours * channels, H, W)`` float32, all channels of a neighbour
+    together, ``label`` ``(organs, H, W)`` uint8, ``draw``, the seed of the sample's augmentation,
+    ``scan_id`` and ``slice``. Indices are numbers, or (epoch, number) as `EpochSampler` yields
+    them: the seed follows from the data set's own seed, the epoch and the number, so any epoch can
+    be repeated, by any number of workers. Whole batches come faster from `SliceBatches`.
 
     Args:
         data: MONAI items with ``label``.
         transform: The preprocessing chain.
         store_dir: Folder of the `Store`.
         roi_px: Rows and columns of an item. From a larger slice a window is drawn.
-        neighbours: Channels of an item, the slice itself among them; odd.
-        stride: Distance between neighbouring channels, in slices.
+        neighbours: Slices of an item, the slice itself among them; odd.
+        stride: Distance between neighbouring slices, in slices.
         seed: Of the draws.
         workers: Threads that prepare.
         progress: Called with the number of scans prepared and of all.
 
     Raises:
-        DataError: Scans are faulty, or have no labels.
+        DataError: Scans are faulty, have no labels, or differ in their channels.
         UsageError: Prepared slices are smaller than `roi_px`.
     """
 
@@ -69,6 +69,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             self.data, self.transform, workers=self.workers, progress=self.progress
         )
         _require_labels(self.scans)
+        _require_channels(self.scans)
         _require_size(self.scans, tuple(self.roi_px))
         columns_rows_slices = np.array([scan.grid.shape for scan in self.scans], np.int64)
         self._sizes = columns_rows_slices.reshape(-1, 3)[:, ::-1]
@@ -93,6 +94,11 @@ class SliceDataset(Dataset[dict[str, Any]]):
         """How many masks an item has; 0 without scans."""
         return max((scan.channels for scan in self.scans), default=0)
 
+    @cached_property
+    def image_channels(self) -> int:
+        """How many values a voxel has; 1 without scans."""
+        return max((scan.image_channels for scan in self.scans), default=1)
+
     def samples(self, wanted: Sequence[tuple[int, int]]) -> Samples:
         """Return what the samples of some (epoch, number) are, without reading them.
 
@@ -116,15 +122,17 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return Samples(which, slices, draws, top, left)
 
     def read(self, samples: Samples, *, pinned: bool = False) -> tuple[Tensor, Tensor]:
-        """Return images ``(B, neighbours, H, W)`` float16 and masks ``(B, H, W)``, a bit a channel.
+        """Return images ``(B, neighbours * channels, H, W)`` float16 and masks ``(B, H, W)``.
+
+        An organ is a bit of the masks.
 
         Args:
             samples: What to read.
             pinned: Whether to read into memory that a CUDA device fetches from by itself.
         """
-        count, channels = samples.slices.shape
+        count, neighbours = samples.slices.shape
         height, width = self.roi_px
-        shape = (count, channels, height, width)
+        shape = (count, neighbours, self.image_channels, height, width)
         image = torch.empty(shape, dtype=torch.float16, pin_memory=pinned)
         bits = torch.empty((count, height, width), dtype=torch.uint8, pin_memory=pinned)
         into = zip(image.numpy(), bits.numpy(), strict=True)
@@ -133,10 +141,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
             rows, columns = slice(top, top + height), slice(left, left + width)
             volume, masks = self.scans[which].image, self.scans[which].masks
             assert masks is not None  # for the type checker; looked at when constructed
-            for channel, neighbour in zip(pixels, slices, strict=True):
-                channel[...] = volume[neighbour, rows, columns]
+            for of_slice, neighbour in zip(pixels, slices, strict=True):
+                of_slice[...] = volume[neighbour, :, rows, columns]
             packed[...] = masks[k, rows, columns]
-        return image, bits
+        return image.flatten(1, 2), bits
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -156,7 +164,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 class VolumeDataset(Dataset[dict[str, Any]]):
     """Whole prepared scans, prepared at construction.
 
-    An item is ``image``, a MetaTensor ``(1, I, J, K)`` float32, ``label``, one of
+    An item is ``image``, a MetaTensor ``(C, I, J, K)`` float32, ``label``, one of
     ``(organs, I, J, K)`` uint8 where the scan has labels, ``native``, the scan's own grid,
     ``scan_id`` and ``case_id``.
 
@@ -189,11 +197,11 @@ class VolumeDataset(Dataset[dict[str, Any]]):
 
         scan = self.scans[index]
         affine = torch.tensor(scan.grid.affine_ras_mm)
-        image = torch.from_numpy(np.array(scan.image)[None]).float()  # (1, K, J, I)
+        image = torch.from_numpy(np.array(scan.image)).float()  # (K, C, J, I)
         item: dict[str, Any] = {
             "scan_id": scan.scan_id,
             "case_id": scan.case_id,
-            "image": MetaTensor(image.permute(0, 3, 2, 1), affine=affine),
+            "image": MetaTensor(image.permute(1, 3, 2, 0), affine=affine),
             "native": scan.native,
         }
         if scan.masks is not None:
@@ -251,6 +259,13 @@ def _require_labels(scans: Sequence[Prepared]) -> None:
     ]
     if problems:
         raise DataError(*problems)
+
+
+def _require_channels(scans: Sequence[Prepared]) -> None:
+    counts = {scan.image_channels: scan.scan_id for scan in scans}
+    if len(counts) > 1:
+        found = ", ".join(f"{name} has {count}" for count, name in sorted(counts.items()))
+        raise DataError(Problem("E-CHANNELS", "image channels", found, "as many in every scan"))
 
 
 def _require_size(scans: Sequence[Prepared], roi_px: tuple[int, ...]) -> None:

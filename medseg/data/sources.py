@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg.data.manifest import read_manifest
+from medseg.data.readers import read_scans
 from medseg.data.splits import make_splits, read_splits
-from medseg.data.uwmgi import read_scan_folder, read_scans
+from medseg.data.uwmgi import read_scan_folder
 from medseg.errors import DataError, Problem
 from medseg.labels import LabelSet
 from medseg.scan import Scan

@@ -30,7 +30,7 @@ from medseg.data.entry import Prepared, arrays_of, read_entry, write_entry
 from medseg.errors import DataError, Problem, ResourceError
 from medseg.io.atomic import sync_folder
 
-STORE_FORMAT = 1
+STORE_FORMAT = 2
 _SPARE_BYTES = 16 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -65,7 +65,7 @@ class Store:
 
         Args:
             items: MONAI items with ``scan_id``, ``case_id``, ``image`` and perhaps ``label``.
-            transform: Turns an item into one with ``image`` ``(1, I, J, K)``, ``native`` and
+            transform: Turns an item into one with ``image`` ``(C, I, J, K)``, ``native`` and
                 perhaps ``label`` ``(C, I, J, K)``.
             workers: Threads. Each holds one scan in memory at a time.
             progress: Called with the number of items done and of all.

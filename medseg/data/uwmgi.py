@@ -8,13 +8,12 @@ Faults: those of `slice_folder`, `kaggle_csv` and `rle`, and E-ORPHAN for rows w
 Warnings: W-EXCLUDED (known bad scan left out), W-NOROW (scan left out, as rows are missing).
 """
 
-import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
+from medseg.data.findings import Findings, log_warnings
 from medseg.data.kaggle_csv import Labels, Row, read_labels
 from medseg.data.manifest import Manifest
 from medseg.data.slice_folder import (
@@ -28,63 +27,24 @@ from medseg.errors import DataError, Problem
 from medseg.io import rle
 from medseg.scan import Scan
 
-_LOG = logging.getLogger(__name__)
 _CASE = re.compile(r"case\d{1,9}", re.ASCII)
 _SCAN = re.compile(r"(case\d{1,9})_day(\d{1,9})", re.ASCII)
 _LAYOUT = "train/caseN/caseN_dayD/scans"
 
 
-class Findings(NamedTuple):
-    """What a data set holds, and everything wrong or noteworthy about it.
-
-    Attributes:
-        scans: The scans that can be used, in natural order of case and day.
-        problems: Errors and warnings as they were met.
-        folders: The slices of every scan, usable or not, by scan id; known bad scans are not there.
-    """
-
-    scans: tuple[Scan, ...]
-    problems: tuple[Problem, ...]
-    folders: Mapping[str, SliceFolder]
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        """The problems that forbid to use the data."""
-        return tuple(problem for problem in self.problems if problem.level == "error")
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """The problems that the user should know of."""
-        return tuple(problem for problem in self.problems if problem.level == "warning")
-
-
-def read_scans(
+def survey(
     root: Path, manifest: Manifest, *, exclude: bool = True, labelled: bool = True
-) -> list[Scan]:
-    """Return the scans of a data set in natural order of case and day.
+) -> Findings:
+    """Return the scans of a data set in natural order of case and day, and every problem in it.
 
-    Without ``train.csv`` the scans have no labels. Warnings go to the log.
+    Without ``train.csv`` the scans have no labels.
 
     Args:
         root: The folder with ``train`` and ``train.csv``, or ``train`` itself.
         manifest: The facts of the data set.
         exclude: Leave out the scans that the manifest knows to be bad.
         labelled: Read ``train.csv``, and leave out scans without rows; else no scan has labels.
-
-    Raises:
-        DataError: Anything is wrong with any scan; all problems are told.
     """
-    findings = survey(root, manifest, exclude=exclude, labelled=labelled)
-    if findings.errors:
-        raise DataError(*findings.problems)
-    _log(findings.warnings)
-    return list(findings.scans)
-
-
-def survey(
-    root: Path, manifest: Manifest, *, exclude: bool = True, labelled: bool = True
-) -> Findings:
-    """Return what `read_scans` would, with all problems and without raising."""
     problems: list[Problem] = []
     train, table = _locate(Path(root), problems)
     organs = manifest.labels.names
@@ -127,13 +87,8 @@ def read_scan_folder(path: Path, manifest: Manifest) -> Scan:
     scan, problems = _read_scan(name, read_slice_folder(folder, name), manifest, None)
     if scan is None:
         raise DataError(*problems)
-    _log(problems)
+    log_warnings(problems)
     return scan
-
-
-def _log(warnings: Iterable[Problem]) -> None:
-    for problem in warnings:
-        _LOG.warning("%s", str(problem).removeprefix("warning"))  # the log says that itself
 
 
 def _locate(root: Path, problems: list[Problem]) -> tuple[Path | None, Path | None]:
@@ -205,7 +160,6 @@ def _scan(
     manifest: Manifest,
     rows: Mapping[tuple[int, str], Row] | None,
 ) -> Scan:
-    case_id, _, day = scan_id.partition("_day")
     name = slices.names[0]
     x_mm, y_mm = name.spacing_mm or (0.0, 0.0)  # None is a fault, and never comes here
     by_organ = None
@@ -215,12 +169,11 @@ def _scan(
             for organ in manifest.labels.names
         }
     return Scan(
-        case_id=case_id,
-        day=int(day),
+        scan_id=scan_id,
         slice_files=slices.files,
         slice_numbers=slices.numbers,
         size_px=name.size_px,
-        spacing_mm=(x_mm, y_mm, manifest.spacing_z_mm),
+        spacing_mm=(x_mm, y_mm, manifest.spacing_z_mm or 0.0),
         rle=by_organ,
     )
 

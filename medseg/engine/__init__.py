@@ -39,8 +39,8 @@ _HOMES = {
 
 __all__ = [
     "AugmentedBatch",
-    "Ensemble",
     "EarlyStop",
+    "Ensemble",
     "GradientClipping",
     "LearningRates",
     "ScanDice",

@@ -39,7 +39,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
         roi_px: The window, rows and columns. Smaller slices are padded to it and cropped back.
         label_mode: ``overlapping``, one logit an organ, or ``exclusive``, background first.
         neighbours: Slices the network sees at once, odd; 1 is plain 2D. Edges are clamped.
-        stride: Distance between neighbouring channels, in slices.
+        stride: Distance between neighbouring slices, in slices.
         overlap: Share of a window that the next one covers too, in [0, 1).
         batch: Images in one forward pass, flipped copies among them; on a CPU at most `CPU_BATCH`.
         flips: Mirrored copies whose logits are averaged with the slice's own: any of ``x``
@@ -70,7 +70,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
         """Return masks, and on request probabilities, on the CPU.
 
         Args:
-            image: A prepared scan ``(1, I, J, K)``, on any device.
+            image: A prepared scan ``(C, I, J, K)``, on any device.
             network: In eval mode, on the device to compute on.
             native: The grid wanted, such as the scan's own; None is that of `image`.
 
@@ -82,7 +82,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
             keep_freed_memory()
         grid = grid_of(image)
         # Plain: a MetaTensor pays for its metadata in every operation.
-        slices = image.as_subclass(Tensor)[0].permute(2, 1, 0).to(device)  # (K, J, I)
+        slices = image.as_subclass(Tensor).permute(3, 0, 2, 1).to(device)  # (K, C, J, I)
         # Around the whole scan, as a network's weights are cast anew in each of these.
         with autocast(device, amp=self.amp):
             masks, probs = decided(
@@ -96,7 +96,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
 
     @torch.inference_mode()
     def logits(self, slices: Tensor, network: nn.Module) -> Iterator[Tensor]:
-        """Yield the logits ``(n, classes, J, I)`` float32 of slices ``(K, J, I)``, n at a time.
+        """Yield the logits ``(n, classes, J, I)`` float32 of slices ``(K, C, J, I)``, n at a time.
 
         Raises:
             DivergedError: One was not finite; after the last slab, as only then a device is asked.

@@ -115,10 +115,11 @@ def _machine(part: Mapping[str, Any]) -> str:
 
 def _input(config: Mapping[str, Any]) -> str:
     rows, columns = config.get("roi_px", (0, 0))
-    spacing = " × ".join(number(mm) for mm in config.get("spacing_mm", ()))
+    spacing = " × ".join(number(mm) for mm in config.get("spacing_mm") or ())
     n = config.get("neighbours", 1)
     several = counted(n, "neighbouring slice") if n > 1 else "one slice"
-    return f"{several} at a time, {rows} × {columns} pixels, spacing {spacing} mm"
+    scale = f"spacing {spacing} mm" if spacing else "whatever size they had"
+    return f"{several} at a time, {rows} × {columns} pixels, {scale}"
 
 
 def _mode(config: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from medseg.data.label_files import LabelFiles, find_label_files, find_references
 from medseg.data.manifest import Manifest
-from medseg.data.uwmgi import read_scans
+from medseg.data.readers import read_scans
 from medseg.labels import LabelSet
 from medseg.metrics.scores import OrganScore
 from medseg.report.scores import read_csv

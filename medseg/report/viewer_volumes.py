@@ -18,7 +18,7 @@ from medseg.data.label_files import PlacedMasks, read_reference
 from medseg.errors import DataError, Problem
 from medseg.geometry import Grid
 from medseg.io.nifti import read_image, write_image, write_mask
-from medseg.io.png import read_slice
+from medseg.io.voxels import read_voxels
 from medseg.labels import LabelSet
 from medseg.report.surfaces import as_mz3, surface
 from medseg.report.viewer_cases import Case
@@ -88,7 +88,7 @@ class Volumes:
         case = self._cases[number]
         match case.image:
             case Scan():
-                return _stacked(case.image), case.image.grid
+                return _narrowed(_stacked(case.image)), case.image.grid
             case Path():
                 image = read_image(case.image)
                 return _narrowed(image.voxels), image.grid
@@ -117,21 +117,17 @@ def _as_nifti(voxels: NDArray[Any], grid: Grid) -> bytes:
         return path.read_bytes()
 
 
-def _stacked(scan: Scan) -> NDArray[np.uint16]:
-    """Return the grey values ``(I, J, K)`` of a scan exactly as stored."""
-    width, height = scan.size_px
-    slices = [read_slice(path) for path in scan.slice_files]
-    for path, pixels in zip(scan.slice_files, slices, strict=True):
-        if pixels.shape != (height, width):
-            found = f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
-            raise DataError(Problem("E-SIZE", str(path), found, f"{width} x {height}"))
-    return np.stack(slices).transpose(2, 1, 0)
+def _stacked(scan: Scan) -> NDArray[np.float32]:
+    """Return the first channel ``(I, J, K)`` of a scan exactly as stored."""
+    first: NDArray[np.float32] = read_voxels(scan)[0]
+    return first.transpose(2, 1, 0)
 
 
 def _narrowed(voxels: NDArray[np.float32]) -> NDArray[Any]:
     """Return the same numbers in half the bytes where they are whole and small."""
-    small = voxels.min(initial=0) >= -(1 << 15) and voxels.max(initial=0) < 1 << 15
-    if not small:
+    lowest, highest = voxels.min(initial=0), voxels.max(initial=0)
+    narrow: type[np.integer[Any]] = np.uint16 if highest >= 1 << 15 else np.int16
+    if lowest < np.iinfo(narrow).min or highest > np.iinfo(narrow).max:
         return voxels
-    whole = voxels.astype(np.int16)
+    whole = voxels.astype(narrow)
     return whole if np.array_equal(whole, voxels) else voxels

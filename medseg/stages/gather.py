@@ -81,7 +81,7 @@ def _sides(splits: Splits, folds: Sequence[int], scans: Scans) -> list[Side]:
 
 
 def _side(splits: Splits, role: str, ids: Sequence[str], scans: Scans) -> Side:
-    known = [len(scans[scan_id].slice_files) for scan_id in ids if scan_id in scans]
+    known = [len(scans[scan_id].slice_numbers) for scan_id in ids if scan_id in scans]
     patients = {splits.scans[scan_id].patient for scan_id in ids}
     slices = sum(known) if len(known) == len(ids) else None
     return Side("training" if role == "train" else role, len(patients), len(ids), slices)

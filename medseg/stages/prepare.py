@@ -55,7 +55,7 @@ def _profile(scans: list[Scan]) -> dict[str, int]:
     return {
         "patients": len({scan.case_id for scan in scans}),
         "scans": len(scans),
-        "slices": sum(len(scan.slice_files) for scan in scans),
+        "slices": sum(len(scan.slice_numbers) for scan in scans),
     }
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from medseg.data.label_files import LabelFiles, find_label_files
 from medseg.data.manifest import Manifest
+from medseg.data.readers import read_scans
 from medseg.data.submission import (
     Key,
     Missing,
@@ -13,7 +14,6 @@ from medseg.data.submission import (
     unmatched,
     write_submission_csv,
 )
-from medseg.data.uwmgi import read_scans
 from medseg.errors import DataError, Problem
 from medseg.runs import open_run
 from medseg.stages.display import Display

@@ -72,10 +72,12 @@ def body_extents_px(image: Tensor) -> Extents:
 
     A row or column belongs to the body where, in at least a tenth of the slices, more than
     `BODY_CHORD` of it is brighter than `BODY_THRESHOLD`. Brightness is the mean of blocks of 4 x 4
-    pixels, which evens out noise, and a block is added on each side for the skin. An image without
-    a body counts as all body.
+    pixels, which evens out noise, and a block is added on each side for the skin. Of several
+    channels the brightest counts. An image without a body counts as all body.
     """
-    slices = image.as_subclass(Tensor)[0].permute(2, 1, 0).cpu().numpy()  # (K, J, I)
+    channels = image.as_subclass(Tensor)
+    brightest = channels[0] if len(channels) == 1 else channels.amax(0)
+    slices = brightest.permute(2, 1, 0).cpu().numpy()  # (K, J, I)
     bright = bright_blocks(slices, BODY_THRESHOLD)
     height, width = slices.shape[1:]
     return _body_extent(bright.of_columns, width), _body_extent(bright.of_rows, height)

@@ -17,9 +17,10 @@ class ScaleByPercentilesd(MapTransform):  # type: ignore[misc]
     MR intensities have no unit: each scan is measured by itself. The percentiles are those of the
     voxels **above the scan's minimum**. A scan's frame is empty by 10 to 45 % of its voxels,
     depending on its field of view; were they counted, the same tissue would get another grey
-    value in a wider frame. The lower percentile maps to 0, the upper one to 1.
+    value in a wider frame. The lower percentile maps to 0, the upper one to 1. Each channel is
+    measured by itself.
 
-    A constant scan gives zeros; one with two values gives 0 and 1.
+    A constant channel gives zeros; one with two values gives 0 and 1.
     """
 
     def __init__(
@@ -39,13 +40,32 @@ class ScaleByPercentilesd(MapTransform):  # type: ignore[misc]
         for key in self.key_iterator(item):
             image = item[key]
             slices = image.as_subclass(Tensor).permute(0, 3, 2, 1)
-            values = slices.reshape(-1).numpy()
-            low, high = percentiles_above_minimum(values, (self.lower, self.upper))
-            # An empty range cannot divide: less its minimum, a constant scan is zero everywhere.
-            factor = 1 / (high - low) if high > low else 0.0
             scaled = np.empty(slices.shape, np.float32)
-            scale_values(values, np.float32(low), np.float32(factor), scaled.reshape(-1))
+            for channel, target in zip(slices, scaled, strict=True):
+                values = channel.reshape(-1).numpy()
+                low, high = percentiles_above_minimum(values, (self.lower, self.upper))
+                # An empty range cannot divide: less its minimum, a constant image is zero.
+                factor = 1 / (high - low) if high > low else 0.0
+                scale_values(values, np.float32(low), np.float32(factor), target.reshape(-1))
             item[key] = on_grid(torch.from_numpy(scaled).permute(0, 3, 2, 1), grid_of(image))
+        return item
+
+
+class ScaleByMaximumd(MapTransform):  # type: ignore[misc]
+    """Divide an image by its largest value, over all channels; one without any is all zeros.
+
+    For pictures, whose black is 0: values below it, which none has, become 0.
+    """
+
+    def __call__(self, data: Item) -> dict[str, object]:
+        """Return the item with its images scaled to [0, 1]."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            image = item[key]
+            values = image.as_subclass(Tensor)
+            largest = values.max().clamp(min=0)
+            scaled = values.clamp(min=0) / torch.where(largest > 0, largest, 1)
+            item[key] = on_grid(scaled, grid_of(image))
         return item
 
 

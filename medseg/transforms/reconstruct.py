@@ -18,15 +18,15 @@ from medseg.errors import DataError, Problem
 from medseg.geometry import Grid, require_same_grid
 from medseg.io import rle
 from medseg.io.nifti import Frame, read_image, read_label_map
-from medseg.io.png import read_slice
+from medseg.io.voxels import read_voxels
 from medseg.scan import Scan
 from medseg.transforms.placed import Item, grid_of, on_grid
 
 
 class ReadVolumed(MapTransform):  # type: ignore[misc]
-    """Read images into MetaTensors ``(1, I, J, K)`` float32 on the scan's own grid.
+    """Read images into MetaTensors ``(C, I, J, K)`` float32 on the scan's own grid.
 
-    An item's entry is a `Scan`, whose PNG slices are stacked head to feet, or the path of a NIfTI
+    An item's entry is a `Scan`, whose slices are stacked head to feet, or the path of a NIfTI
     file of any orientation; then ``frame`` tells what the file says of its affine. A MetaTensor was
     read before, and stays.
 
@@ -97,25 +97,8 @@ class ReadMasksd(MapTransform):  # type: ignore[misc]
 
 
 def _stacked(scan: Scan) -> MetaTensor:
-    width, height = scan.size_px
-    volume = np.empty((len(scan.slice_files), height, width), np.float32)  # (K, J, I)
-    problems: list[Problem] = []
-    for k, path in enumerate(scan.slice_files):
-        try:
-            pixels = read_slice(path)
-        except DataError as error:
-            problems.extend(error.problems)
-            continue
-        if pixels.shape == (height, width):
-            volume[k] = pixels
-        else:
-            found = f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
-            problems.append(Problem("E-SIZE", str(path), found, f"{width} x {height}"))
-    if not scan.slice_files:
-        problems.append(Problem("E-EMPTY", scan.scan_id, "no slices", "at least one"))
-    if problems:
-        raise DataError(*problems)
-    return on_grid(torch.from_numpy(volume).permute(2, 1, 0)[None], scan.grid)
+    voxels = torch.from_numpy(read_voxels(scan))  # (C, K, J, I)
+    return on_grid(voxels.permute(0, 3, 2, 1), scan.grid)
 
 
 def _nifti(path: Path) -> tuple[MetaTensor, Frame]:
@@ -129,7 +112,9 @@ def _decoded(scan: Scan, organs: Collection[str]) -> NDArray[np.uint8]:
     if scan.rle is None:
         raise DataError(Problem("E-UNLABELLED", scan.scan_id, "has no labels", "run-length rows"))
     width, height = scan.size_px
-    files = scan.slice_files
+    subjects = [file.stem for file in scan.slice_files] or [
+        f"{scan.scan_id} slice {number}" for number in scan.slice_numbers
+    ]
     missing = [organ for organ in organs if organ not in scan.rle]
     rows = [row for organ in organs for row in scan.rle.get(organ, ())]
     problems = [
@@ -137,11 +122,11 @@ def _decoded(scan: Scan, organs: Collection[str]) -> NDArray[np.uint8]:
         for organ in missing
     ]
     # All organs in one go: the array that comes back is the one that is kept.
-    names = [f"{file.stem} {organ}" for organ in organs for file in files if organ in scan.rle]
+    names = [f"{each} {organ}" for organ in organs for each in subjects if organ in scan.rle]
     if problems:
         raise DataError(*problems, *rle.problems(rows, (height, width), subjects=names))
     masks = rle.decode_slices(rows, (height, width), subjects=names).view(np.uint8)
-    return masks.reshape(len(organs), len(files), height, width).transpose(0, 3, 2, 1)
+    return masks.reshape(len(organs), len(subjects), height, width).transpose(0, 3, 2, 1)
 
 
 def _of_label_map(path: Path, codes: Sequence[int]) -> tuple[NDArray[np.uint8], Grid]:

@@ -9,7 +9,7 @@ import pytest
 from medseg.cli import main
 from medseg.data.kaggle_csv import SUBMITTED, read_labels
 from medseg.data.manifest import read_manifest
-from medseg.data.uwmgi import read_scans
+from medseg.data.readers import read_scans
 from medseg.geometry import lpi_grid
 from medseg.io.nifti import write_label_map, write_mask
 from medseg.io.rle import decode_slices

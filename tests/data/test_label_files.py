@@ -203,13 +203,12 @@ def test_a_shift_below_a_micrometre_is_none():
 def test_a_data_set_gives_its_overlapping_masks_as_columns_rows_and_slices(tmp_path):
     # On slice 1 of 3 columns and 2 rows, both organs hold the second pixel of the first row.
     scan = Scan(
-        "case1",
-        0,
+        "case1_day0",
         (tmp_path,) * 2,
         (1, 2),
         (3, 2),
         (1.5, 1.5, 3.0),
-        {"bowel": ("2 1", ""), "large_bowel": ("2 1", "6 1"), "stomach": ("", "")},
+        rle={"bowel": ("2 1", ""), "large_bowel": ("2 1", "6 1"), "stomach": ("", "")},
     )
     placed = read_reference(scan, LABELS)
     assert placed.grid.shape == (3, 2, 2)
@@ -222,7 +221,7 @@ def test_a_data_set_gives_its_overlapping_masks_as_columns_rows_and_slices(tmp_p
 
 @pytest.mark.parametrize("rle", [None, {"bowel": ("",)}], ids=["no rows", "rows of one organ"])
 def test_a_scan_without_labels_is_no_reference(tmp_path, rle):
-    scan = Scan("case1", 0, (tmp_path,), (1,), (3, 2), (1.5, 1.5, 3.0), rle)
+    scan = Scan("case1_day0", (tmp_path,), (1,), (3, 2), (1.5, 1.5, 3.0), rle=rle)
     with pytest.raises(DataError, match=r"E-UNLABELLED.*case1_day0.*stomach"):
         read_reference(scan, LABELS)
 

@@ -20,8 +20,7 @@ def scan(rle, *, size_px=(4, 3), spacing_mm=1.5, case="case1", first=1):
     """Return a scan without pictures: statistics open none."""
     count = len(next(iter(rle.values())))
     return Scan(
-        case_id=case,
-        day=0,
+        scan_id=f"{case}_day0",
         slice_files=tuple(Path(f"{n}.png") for n in range(count)),
         slice_numbers=tuple(range(first, first + count)),
         size_px=size_px,
@@ -43,7 +42,7 @@ def test_an_organ_that_no_slice_shows_is_all_zero():
 
 
 def test_a_scan_without_labels_has_no_statistics():
-    unlabelled = Scan("case1", 0, (Path("1.png"),), (1,), (4, 3), (1.5, 1.5, 3.0))
+    unlabelled = Scan("case1_day0", (Path("1.png"),), (1,), (4, 3), (1.5, 1.5, 3.0))
     assert organ_statistics([unlabelled]) == []
     assert scan_statistics([unlabelled]) == []
 

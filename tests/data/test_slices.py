@@ -67,30 +67,32 @@ VOLUME = np.arange(8)[:, None, None] * np.ones((1, 2, 3), int)
     ],
 )
 def test_neighbours_are_clamped_at_the_ends(k, neighbours, stride, expected):
-    stacked = neighbour_stack(torch.from_numpy(VOLUME), [k], neighbours, stride)
+    stacked = neighbour_stack(torch.from_numpy(VOLUME)[:, None], [k], neighbours, stride)
     assert stacked[0, :, 1, 2].tolist() == expected
 
 
 @pytest.mark.parametrize("stride", [pytest.param(s, id=f"stride {s}") for s in (1, 2, 3)])
 @pytest.mark.parametrize("neighbours", [pytest.param(n, id=f"{n} channels") for n in (1, 3, 5)])
-def test_a_stack_equals_gathering_channel_by_channel(neighbours, stride):
-    volume = np.random.default_rng(0).normal(size=(14, 3, 4))
+@pytest.mark.parametrize("colours", [pytest.param(1, id="grey"), pytest.param(3, id="RGB")])
+def test_a_stack_equals_gathering_channel_by_channel(neighbours, stride, colours):
+    volume = np.random.default_rng(0).normal(size=(14, colours, 3, 4))
     slices = torch.from_numpy(volume)
     for ks in (range(14), range(6, 8), [13, 0, 5], torch.arange(3, 9), [4, 4]):
         steps = range(-(neighbours // 2) * stride, neighbours // 2 * stride + 1, stride)
-        expected = [[volume[min(max(int(k) + step, 0), 13)] for step in steps] for k in ks]
+        near = [[min(max(int(k) + step, 0), 13) for step in steps] for k in ks]
+        expected = [[volume[n, c] for n in each for c in range(colours)] for each in near]
         np.testing.assert_array_equal(neighbour_stack(slices, ks, neighbours, stride), expected)
 
 
 def test_a_run_inside_the_scan_copies_nothing():
-    slices = torch.rand(12, 4, 4)
+    slices = torch.rand(12, 1, 4, 4)
     run = neighbour_stack(slices, range(4, 8), 5, 2)
     assert run.shape == (4, 5, 4, 4)
     assert run.untyped_storage().data_ptr() == slices.untyped_storage().data_ptr()
 
 
 def test_no_slices_give_an_empty_stack():
-    assert neighbour_stack(torch.rand(5, 4, 3), [], 3, 1).shape == (0, 3, 4, 3)
+    assert neighbour_stack(torch.rand(5, 2, 4, 3), [], 3, 1).shape == (0, 6, 4, 3)
 
 
 @pytest.mark.parametrize(

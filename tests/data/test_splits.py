@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from medseg.data.hashes import scan_hash, slice_hashes, twins
 from medseg.data.manifest import read_manifest
+from medseg.data.readers import read_scans
 from medseg.data.splits import (
     SliceSplit,
     Splits,
@@ -16,7 +17,6 @@ from medseg.data.splits import (
     random_slice_split,
     read_splits,
 )
-from medseg.data.uwmgi import read_scans
 from medseg.errors import DataError, UsageError
 from medseg.scan import Scan
 
@@ -42,7 +42,7 @@ def bare(case, *, day=0, stomach=1, bowel=1):
         "stomach": tuple("1 1" if n < stomach else "" for n in range(count)),
         "bowel": tuple("1 1" if n < bowel else "" for n in range(count)),
     }
-    return Scan(f"case{case}", day, (), (), (8, 8), (1.5, 1.5, 3.0), rows)
+    return Scan(f"case{case}_day{day}", (), (), (8, 8), (1.5, 1.5, 3.0), rle=rows)
 
 
 def test_each_fold_tests_on_one_group_and_validates_on_the_next(scans):
@@ -217,7 +217,7 @@ def test_a_split_must_fit_the_data(scans, kaggle):
     [
         pytest.param([], id="no scans"),
         pytest.param([bare(1), bare(1, day=2)], id="one patient"),
-        pytest.param([Scan("case1", 0, (), (), (8, 8), (1, 1, 3))] * 2, id="no labels"),
+        pytest.param([Scan("case1_day0", (), (), (8, 8), (1, 1, 3))] * 2, id="no labels"),
     ],
 )
 def test_too_little_to_split_is_refused(scans):
@@ -283,7 +283,9 @@ def test_no_scans_have_no_twins():
 
 def numbered(case, *, day=0, slices=20):
     """Return a scan without files of so many slices."""
-    return Scan(f"case{case}", day, (), tuple(range(1, slices + 1)), (8, 8), (1.5, 1.5, 3.0), {})
+    return Scan(
+        f"case{case}_day{day}", (), tuple(range(1, slices + 1)), (8, 8), (1.5, 1.5, 3.0), rle={}
+    )
 
 
 def test_random_slices_put_every_patient_on_both_sides():

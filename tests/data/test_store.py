@@ -16,8 +16,9 @@ from tiny_scans import item_of, write_small_scan
 import medseg.data.content as content_module
 import medseg.data.store as store_module
 from medseg.data import Store
+from medseg.io import voxels
 from medseg.io.png import write_slice
-from medseg.transforms import preprocessing, reconstruct
+from medseg.transforms import preprocessing
 
 
 def chain(keys=("image", "label"), **settings):
@@ -38,13 +39,13 @@ def store(tmp_path):
 def decoded(monkeypatch):
     """Count how often each slice is decoded."""
     count = Counter()
-    original = reconstruct.read_slice
+    original = voxels.read_slice
 
     def counted(path):
         count[path.name] += 1
         return original(path)
 
-    monkeypatch.setattr(reconstruct, "read_slice", counted)
+    monkeypatch.setattr(voxels, "read_slice", counted)
     return count
 
 
@@ -58,9 +59,9 @@ def names_in(store):
 def test_what_is_stored_is_what_the_chain_made(store, scan):
     (prepared,) = store.prepare([item_of(scan)], chain())
     made = chain()(item_of(scan))
-    image = made["image"][0].permute(2, 1, 0)
+    image = made["image"].permute(3, 0, 2, 1)
     assert prepared.image.dtype == np.float16
-    assert prepared.image.shape == (3, 12, 12)
+    assert prepared.image.shape == (3, 1, 12, 12)
     np.testing.assert_array_equal(prepared.image, image.half().numpy())
     masks = made["label"].permute(0, 3, 2, 1).numpy()
     np.testing.assert_array_equal(prepared.masks, masks[0] + 2 * masks[1])
@@ -129,7 +130,7 @@ def test_a_second_run_neither_decodes_nor_hashes(store, scan, monkeypatch):
     def fail(path):
         raise AssertionError(f"{path} is read again")
 
-    monkeypatch.setattr(reconstruct, "read_slice", fail)
+    monkeypatch.setattr(voxels, "read_slice", fail)
     monkeypatch.setattr(content_module, "_file_hash", fail)
     (second,) = Store(store.root).prepare([item_of(scan)], chain())
     assert second.key == first.key
@@ -140,7 +141,9 @@ def test_a_copy_elsewhere_is_recognised(store, scan, tmp_path, decoded):
     store.prepare([item_of(scan)], chain())
     shutil.copytree(tmp_path / "data", tmp_path / "moved")
     files = tuple(tmp_path / "moved" / "case1" / path.name for path in scan.slice_files)
-    (again,) = store.prepare([item_of(replace(scan, slice_files=files, case_id="case9"))], chain())
+    (again,) = store.prepare(
+        [item_of(replace(scan, slice_files=files, scan_id="case9_day0"))], chain()
+    )
     assert set(decoded.values()) == {1}
     assert again.case_id == "case9"
 
@@ -158,7 +161,7 @@ def changed_byte(scan):
     """Change one pixel in place, and give the file its old time back."""
     path = scan.slice_files[1]
     before = path.stat()
-    pixels = reconstruct.read_slice(path).copy()
+    pixels = voxels.read_slice(path).copy()
     pixels[5, 5] += 1
     write_slice(path, pixels)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

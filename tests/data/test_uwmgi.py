@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from medseg.data.manifest import read_manifest
-from medseg.data.uwmgi import read_scan_folder, read_scans, survey
+from medseg.data.readers import read_scans
+from medseg.data.uwmgi import read_scan_folder, survey
 from medseg.errors import DataError
 from medseg.io.png import write_slice
 
@@ -20,7 +21,7 @@ def codes(root, **options):
 
 def test_a_scan_tells_what_its_files_tell(kaggle):
     (scan,) = read_scans(kaggle.add("case123_day20", size_px=(36, 31)).save(), UWMGI)
-    assert (scan.case_id, scan.day, scan.scan_id) == ("case123", 20, "case123_day20")
+    assert (scan.case_id, scan.scan_id) == ("case123", "case123_day20")
     assert scan.size_px == (36, 31)  # width before height
     assert scan.spacing_mm == (1.5, 1.5, 3.0)
     assert scan.grid.axis_codes == ("L", "P", "I")

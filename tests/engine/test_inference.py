@@ -45,7 +45,7 @@ def inferer(roi_px=(6, 4), **more):
 
 def logits(image, network, given=None):
     """Return the logits of all voxels (classes, I, J, K)."""
-    slabs = (given or inferer()).logits(image.permute(2, 1, 0), network)
+    slabs = (given or inferer()).logits(image.permute(2, 1, 0)[:, None], network)
     return torch.cat(list(slabs)).permute(1, 3, 2, 0)
 
 

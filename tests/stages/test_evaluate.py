@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from mask_folders import LABELS, MANIFEST, box, codes, decoded, write_masks
 
+from medseg.data.readers import read_scans
 from medseg.data.splits import make_splits
-from medseg.data.uwmgi import read_scans
 from medseg.io.nifti import read_label_map, write_label_map, write_mask
 from medseg.stages.evaluate import Options, evaluate
 

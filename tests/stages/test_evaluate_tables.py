@@ -4,7 +4,7 @@ import pytest
 from mask_folders import LABELS, MANIFEST, codes, decoded, organ_of
 
 from medseg.cli import main
-from medseg.data.uwmgi import read_scans
+from medseg.data.readers import read_scans
 from medseg.errors import DataError, UsageError
 from medseg.io.nifti import write_mask
 from medseg.stages.evaluate import Options, evaluate

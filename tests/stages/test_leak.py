@@ -6,8 +6,8 @@ import pytest
 
 from medseg.cli import main
 from medseg.data.manifest import read_manifest
+from medseg.data.readers import read_scans
 from medseg.data.splits import SliceSplit, random_slice_split
-from medseg.data.uwmgi import read_scans
 from medseg.stages.display import Silent
 from medseg.stages.leak import measure_leak
 

@@ -128,12 +128,12 @@ def test_mlflow_holds_the_run(done):
 
 def test_a_second_run_decodes_nothing(done, tiny_phantom, monkeypatch):
     _, output, _ = done
-    from medseg.transforms import reconstruct
+    from medseg.io import voxels
 
     def never(*_args):
         raise AssertionError("a slice was decoded again")
 
-    monkeypatch.setattr(reconstruct, "read_slice", never)
+    monkeypatch.setattr(voxels, "read_slice", never)
     again = run(request(tiny_phantom, output, stages=("prepare", "train")), Silent())
     assert again.trained
 
