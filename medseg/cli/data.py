@@ -181,29 +181,36 @@ def leak(state: State, /, **asked: Any) -> None:  # noqa: ANN401
 
 @data.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--patients", type=click.IntRange(min=1), default=6, show_default=True, help="Random people."
-)
-@click.option(
-    "--days", type=click.IntRange(min=1), default=2, show_default=True, help="Scans of each."
-)
+@click.option("--like", default="uwmgi", show_default=True, help="Data set to make a twin of.")
+@click.option("--patients", type=int, help="Random people of uwmgi [6] or lgg [15].")
+@click.option("--days", type=int, help="Scans of each person of uwmgi [2].")
+@click.option("--pairs", type=int, help="Pictures with masks of cells [50].")
 @options.seed
 @options.verbosity
 @options.as_json
 @options.pass_state
-def phantom(state: State, /, *, out: Path, patients: int, days: int, seed: int | None) -> None:
-    """Write random patients, laid out as UW-Madison GI is.
+def phantom(state: State, /, *, out: Path, like: str, seed: int | None, **counts: int) -> None:
+    """Write a computed twin of a data set, laid out as that is.
 
     OUT is a new or empty folder.
     """
     from medseg.cli.display import display
     from medseg.data.phantom import write_phantom
 
+    chosen: dict[str, Any] = {n: count for n, count in counts.items() if count is not None}
+    scans = 0
     with display(quiet=state.json or state.verbosity < 0) as shown_on:
-        shown_on.begin("phantom", patients * days)
-        write_phantom(out, patients=patients, days=days, seed=seed or 0, progress=shown_on.advance)
+
+        def advance(done: int, total: int) -> None:
+            nonlocal scans
+            if not scans:
+                shown_on.begin("phantom", total)
+            scans = done
+            shown_on.advance(done, total)
+
+        write_phantom(out, like=like, seed=seed or 0, progress=advance, **chosen)
     if state.json:
-        click.echo(json.dumps({"data": str(out), "scans": patients * days}))
+        click.echo(json.dumps({"data": str(out), "like": like, "scans": scans}))
 
 
 def _told(report: "Report") -> str:

@@ -1,6 +1,7 @@
 """The smaller commands of ``medseg data``: info, split, phantom."""
 
 import json
+from pathlib import Path
 
 from medseg.cli import main
 
@@ -41,15 +42,29 @@ def test_19_split_refuses_one_scan_under_two_patients(kaggle, capsys, tmp_path):
     assert not out.exists()
 
 
-def test_phantom_writes_patients(tmp_path, capsys, monkeypatch):
+def test_phantom_writes_what_is_asked_for(tmp_path, capsys, monkeypatch):
     calls = {}
 
-    def write(out, **options):
+    def write(out, *, progress, **options):
         calls.update(options, out=out)
+        progress(1, 3)
+        progress(3, 3)
 
     monkeypatch.setattr("medseg.data.phantom.write_phantom", write)
     out = str(tmp_path / "phantom")
     command = ["data", "phantom", out, "--patients", "3", "--days", "1", "--seed", "4", "--json"]
     assert main(command) == 0
-    assert (calls["patients"], calls["days"], calls["seed"]) == (3, 1, 4)
-    assert json.loads(capsys.readouterr().out) == {"data": out, "scans": 3}
+    assert calls == {"out": Path(out), "like": "uwmgi", "patients": 3, "days": 1, "seed": 4}
+    assert json.loads(capsys.readouterr().out) == {"data": out, "like": "uwmgi", "scans": 3}
+
+
+def test_phantom_knows_every_data_set_and_what_it_counts(tmp_path, capsys):
+    out = tmp_path / "phantom"
+    assert main(["data", "phantom", str(out), "--like", "cells", "--pairs", "2", "-q"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["PHANTOM.txt", "pair_01", "pair_02"]
+    assert main(["data", "phantom", str(out), "--like", "cell"]) == 2
+    assert "cell: has no phantom (expected uwmgi, lgg, cells)" in capsys.readouterr().err
+    assert main(["data", "phantom", str(out), "--like", "cells", "--days", "2"]) == 2
+    assert "days: 2, but this data set has none (expected pairs)" in capsys.readouterr().err
+    assert main(["data", "phantom", str(out), "--like", "lgg", "--patients", "0"]) == 2
+    assert "patients: 0 (expected 1 to 5000)" in capsys.readouterr().err

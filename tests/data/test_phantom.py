@@ -13,11 +13,11 @@ from real_ranges import (
 )
 
 from medseg.data.manifest import read_manifest
-from medseg.data.phantom import write_phantom, writer
+from medseg.data.phantom import twin, write_phantom
 from medseg.data.phantom.smooth_noise import SmoothNoise
 from medseg.data.phantom.tubes import Tube, along, cut
 from medseg.data.statistics import organ_statistics, scan_statistics
-from medseg.data.uwmgi import read_scans
+from medseg.data.readers import read_scans
 from medseg.errors import UsageError
 from medseg.io.png import read_header, read_slice
 from medseg.io.rle import decode_slices
@@ -174,7 +174,7 @@ def test_days_share_the_anatomy_and_deform_it(tiny_phantom):
 
 @pytest.mark.parametrize("workers", [pytest.param(1, id="alone"), pytest.param(3, id="three")])
 def test_one_seed_gives_the_same_bytes_whoever_works(tmp_path, tiny_phantom, monkeypatch, workers):
-    monkeypatch.setattr(writer, "_workers", lambda: workers)
+    monkeypatch.setattr(twin, "_workers", lambda: workers)
     again = write_phantom(tmp_path, patients=3, days=2, tiny=True)
     assert digest(again) == digest(tiny_phantom)
 
