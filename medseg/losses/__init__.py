@@ -7,11 +7,12 @@ loss takes; see `medseg.models`.
 
 from medseg.losses.deep_supervision import deep_supervision
 from medseg.losses.mask_dino_criterion import mask_dino
-from medseg.losses.overlap import SMOOTH, dice_bce, dice_ce, exclusive_classes
+from medseg.losses.overlap import SMOOTH, dice, dice_bce, dice_ce, exclusive_classes
 
 __all__ = [
     "SMOOTH",
     "deep_supervision",
+    "dice",
     "dice_bce",
     "dice_ce",
     "exclusive_classes",

@@ -1,22 +1,24 @@
 """Losses of logits: what is reported, Dice, and what every pixel teaches, cross-entropy.
 
-Both losses are a sum of two terms, computed in float32 or better also under autocast:
+Each is ``(1 - Dice) + weight * cross-entropy``, computed in float32 or better also under autocast:
 
-- 1 - Dice, for what is reported. Dice is soft (probabilities, not squared), taken per organ over
-  the pixels of the whole batch together, without background::
+- 1 - Dice, for what is reported. Dice is soft (probabilities p, not squared, and masks m), taken
+  per organ without background, and smoothed by s::
 
-      Dice_k = (2 sum(p_k m_k) + s) / (sum(p_k) + sum(m_k) + s),   s = 1e-5
+      Dice_k = (2 sum(p_k m_k) + s) / (sum(p_k) + sum(m_k) + s)
 
-  The term is the sum of 1 - Dice_k over the organs that occur in the batch, divided by K. Most
-  slices are empty, and Dice of one empty slice jumps from 0 to 1 at the first false pixel: over the
-  batch it does not. An organ that no slice of the batch shows adds nothing, neither to the loss nor
-  to its gradient.
+  The sums are over the pixels of the whole batch together. Most slices are empty, and Dice of one
+  empty slice jumps from 0 to 1 at the first false pixel: over the batch it does not. An organ that
+  no slice of the batch shows adds nothing, neither to the loss nor to its gradient. The term is
+  the sum of 1 - Dice_k divided by the number of organs. Others sum over one slice at a time, or
+  ask for Dice of absent organs too: values say so.
 - Cross-entropy, the mean over all pixels, which teaches absence and is smooth everywhere. With
   exclusive classes it is categorical and has a background class; with overlapping organs it is the
   binary one of each organ, averaged over them too.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +26,46 @@ from torch.nn import functional
 
 from medseg.errors import Problem, UsageError
 
-__all__ = ["SMOOTH", "dice_bce", "dice_ce", "exclusive_classes"]
+__all__ = ["SMOOTH", "dice", "dice_bce", "dice_ce", "exclusive_classes"]
 
 SMOOTH = 1e-5
 
+Over = Literal["batch", "slice"]
 
-def dice_ce(*, painting_order: Sequence[int] | None = None) -> nn.Module:
+
+def dice(
+    *,
+    label_mode: Literal["exclusive", "overlapping"] = "overlapping",
+    painting_order: Sequence[int] | None = None,
+    smooth: float = SMOOTH,
+    over: Over = "batch",
+    absent: bool = False,
+) -> nn.Module:
+    """Return 1 - Dice, of classes that exclude each other or of organs that may overlap.
+
+    The module takes logits and masks as `dice_ce` or as `dice_bce` does, and returns a scalar. It
+    is 0 where no organ is, unless `absent` organs count.
+
+    Args:
+        label_mode: ``exclusive``, as in `dice_ce`, or ``overlapping``, as in `dice_bce`.
+        painting_order: See `dice_ce`; overlapping organs need none.
+        smooth: Added above and below the line, more than 0.
+        over: What Dice is summed over: the ``batch``, or each ``slice``, whose losses are averaged.
+        absent: Count organs that the batch, or the slice, does not show: their Dice is
+            ``smooth / (sum(p) + smooth)``.
+    """
+    exclusive = label_mode == "exclusive"
+    return _DiceAndEntropy(_Dice(smooth, over, absent), 0.0, exclusive, painting_order)
+
+
+def dice_ce(
+    *,
+    painting_order: Sequence[int] | None = None,
+    ce_weight: float = 1.0,
+    smooth: float = SMOOTH,
+    over: Over = "batch",
+    absent: bool = False,
+) -> nn.Module:
     """Return (1 - Dice) + cross-entropy for classes that exclude each other.
 
     The module takes logits ``(B, K+1, H, W)``, background first, and masks ``(B, K, H, W)``, and
@@ -38,16 +74,32 @@ def dice_ce(*, painting_order: Sequence[int] | None = None) -> nn.Module:
     Args:
         painting_order: Channels of the masks from the lowest priority to the highest, as
             `LabelSet.painting_order` gives them. None paints them as they come.
+        ce_weight: Of the cross-entropy.
+        smooth: See `dice`.
+        over: See `dice`.
+        absent: See `dice`.
     """
-    return _DiceCrossEntropy(painting_order)
+    return _DiceAndEntropy(_Dice(smooth, over, absent), ce_weight, True, painting_order)
 
 
-def dice_bce() -> nn.Module:
+def dice_bce(
+    *,
+    bce_weight: float = 1.0,
+    smooth: float = SMOOTH,
+    over: Over = "batch",
+    absent: bool = False,
+) -> nn.Module:
     """Return (1 - Dice) + binary cross-entropy for organs that may overlap.
 
     The module takes logits ``(B, K, H, W)`` and masks ``(B, K, H, W)``, and returns a scalar.
+
+    Args:
+        bce_weight: Of the cross-entropy.
+        smooth: See `dice`.
+        over: See `dice`.
+        absent: See `dice`.
     """
-    return _DiceBinaryCrossEntropy()
+    return _DiceAndEntropy(_Dice(smooth, over, absent), bce_weight, False)
 
 
 def exclusive_classes(masks: Tensor, painting_order: Sequence[int] | None = None) -> Tensor:
@@ -73,55 +125,68 @@ def exclusive_classes(masks: Tensor, painting_order: Sequence[int] | None = None
     return classes
 
 
-class _DiceCrossEntropy(nn.Module):
-    def __init__(self, painting_order: Sequence[int] | None) -> None:
+class _DiceAndEntropy(nn.Module):
+    """1 - Dice, and a share of cross-entropy, of classes that exclude each other or do not."""
+
+    def __init__(
+        self,
+        dice: "_Dice",
+        entropy_weight: float,
+        exclusive: bool,
+        painting_order: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.painting_order = painting_order
-        self.dice = _dice()
+        if entropy_weight < 0:
+            found = f"the weight of the cross-entropy is {entropy_weight}"
+            raise UsageError(Problem("E-CONFIG", "loss", found, "0 or more"))
+        self.dice, self.entropy_weight = dice, entropy_weight
+        self.exclusive, self.painting_order = exclusive, painting_order
+        categorical, binary = functional.cross_entropy, functional.binary_cross_entropy_with_logits
+        self.entropy = categorical if exclusive else binary
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
+        told = self._exclusive if self.exclusive else self._overlapping
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            probs, organs, target = told(logits, masks)
+            loss: Tensor = self.dice(probs, organs)
+            if self.entropy_weight:
+                loss = loss + self.entropy_weight * self.entropy(logits, target)
+            return loss
+
+    def _exclusive(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _require_channels(logits, masks.shape[1] + 1, "background and one an organ")
         classes = exclusive_classes(masks, self.painting_order)
-        with torch.autocast(logits.device.type, enabled=False):
-            logits = _precise(logits)
-            organs = range(1, logits.shape[1])
-            exclusive = torch.stack([classes == organ for organ in organs], dim=1)
-            overlap = _one_minus_dice(self.dice, logits.softmax(1)[:, 1:], exclusive)
-            return overlap + functional.cross_entropy(logits, classes)
+        organs = torch.stack([classes == organ for organ in range(1, logits.shape[1])], dim=1)
+        return logits.softmax(1)[:, 1:], organs, classes
 
-
-class _DiceBinaryCrossEntropy(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.dice = _dice()
-
-    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
+    def _overlapping(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _require_channels(logits, masks.shape[1], "one an organ")
-        with torch.autocast(logits.device.type, enabled=False):
-            logits = _precise(logits)
-            present = masks != 0
-            overlap = _one_minus_dice(self.dice, logits.sigmoid(), present)
-            binary = functional.binary_cross_entropy_with_logits(logits, present.to(logits.dtype))
-            return overlap + binary
+        organs = masks != 0
+        return logits.sigmoid(), organs, organs.to(logits.dtype)
 
 
-def _dice() -> nn.Module:
-    # Importing MONAI takes seconds.
-    from monai.losses import DiceLoss
+class _Dice(nn.Module):
+    """The mean over organs, and over slices, of 1 - Dice; see `dice`."""
 
-    dice: nn.Module = DiceLoss(batch=True, reduction="none", smooth_nr=SMOOTH, smooth_dr=SMOOTH)
-    return dice
+    def __init__(self, smooth: float, over: Over, absent: bool) -> None:
+        super().__init__()
+        if not smooth > 0:
+            raise UsageError(Problem("E-CONFIG", "smooth", f"is {smooth}", "more than 0"))
+        # Importing MONAI takes seconds.
+        from monai.losses import DiceLoss
 
+        batch = over == "batch"
+        self.loss = DiceLoss(batch=batch, reduction="none", smooth_nr=smooth, smooth_dr=smooth)
+        self.absent = absent
 
-def _one_minus_dice(dice: nn.Module, probs: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean over organs of 1 - Dice, 0 for those absent from the batch."""
-    occurs = masks.transpose(0, 1).flatten(1).any(1)
-    losses = dice(probs, masks.to(probs.dtype)).flatten()
-    return torch.where(occurs, losses, 0.0).mean()
-
-
-def _precise(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    def forward(self, probs: Tensor, masks: Tensor) -> Tensor:
+        losses: Tensor = self.loss(probs, masks.to(probs.dtype)).flatten()
+        if self.absent:
+            return losses.mean()
+        pixels = masks.transpose(0, 1).flatten(1) if self.loss.batch else masks.flatten(0, 1)
+        occurs = pixels.flatten(1).any(1)
+        return torch.where(occurs, losses, 0.0).mean()
 
 
 def _require_channels(logits: Tensor, channels: int, meaning: str) -> None:

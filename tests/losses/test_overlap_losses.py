@@ -1,13 +1,23 @@
 import math
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from medseg.errors import UsageError
 from medseg.labels import LabelSet, Organ
-from medseg.losses import dice_bce, dice_ce, exclusive_classes
+from medseg.losses import dice, dice_bce, dice_ce, exclusive_classes
 
 LOG2, LOG3 = math.log(2), math.log(3)
+
+# How many channels of the logits stand for no organ.
+EACH = [
+    pytest.param(dice_ce, 1, id="exclusive"),
+    pytest.param(dice_bce, 0, id="overlapping"),
+    pytest.param(partial(dice, label_mode="exclusive"), 1, id="Dice of exclusive"),
+    pytest.param(partial(dice, over="slice", absent=True), 0, id="Dice of slices"),
+]
 
 
 def masks_of(*rows):
@@ -100,7 +110,7 @@ def test_an_organ_absent_from_the_batch_adds_cross_entropy_alone():
 
 @pytest.mark.parametrize(
     ("loss", "extra"),
-    [pytest.param(dice_ce, 1, id="exclusive"), pytest.param(dice_bce, 0, id="overlapping")],
+    EACH,
 )
 def test_a_perfect_prediction_costs_nothing(loss, extra):
     masks = torch.zeros(2, 2, 4, 4, dtype=torch.uint8)
@@ -111,7 +121,7 @@ def test_a_perfect_prediction_costs_nothing(loss, extra):
 
 @pytest.mark.parametrize(
     ("loss", "extra"),
-    [pytest.param(dice_ce, 1, id="exclusive"), pytest.param(dice_bce, 0, id="overlapping")],
+    EACH,
 )
 @pytest.mark.parametrize(
     "size", [pytest.param(0.0, id="flat"), pytest.param(1e4, id="huge logits")]
@@ -126,7 +136,7 @@ def test_gradients_are_finite(loss, extra, size):
 
 @pytest.mark.parametrize(
     ("loss", "extra"),
-    [pytest.param(dice_ce, 1, id="exclusive"), pytest.param(dice_bce, 0, id="overlapping")],
+    EACH,
 )
 def test_gradients_are_right(loss, extra):
     logits = torch.randn(2, 2 + extra, 3, 3, dtype=torch.float64, requires_grad=True)
@@ -136,7 +146,7 @@ def test_gradients_are_right(loss, extra):
 
 @pytest.mark.parametrize(
     ("loss", "extra"),
-    [pytest.param(dice_ce, 1, id="exclusive"), pytest.param(dice_bce, 0, id="overlapping")],
+    EACH,
 )
 def test_half_precision_logits_are_judged_in_single_precision(loss, extra):
     logits = torch.randn(2, 3 + extra, 64, 64).bfloat16()
@@ -157,3 +167,118 @@ def test_half_precision_logits_are_judged_in_single_precision(loss, extra):
 def test_channels_that_do_not_fit_the_organs_are_an_error(loss, message):
     with pytest.raises(UsageError, match=message):
         loss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))
+
+
+def batch(*, classes, seed=0, size=12):
+    """Logits and masks of three organs in two slices; the last organ is absent from the second."""
+    draw = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(2, classes, size, size, generator=draw)
+    masks = (torch.rand(2, 3, size, size, generator=draw) < 0.3).to(torch.uint8)
+    masks[1, 2] = 0
+    return logits, masks
+
+
+def numpy_dice(probs, masks, smooth):
+    """1 - Dice of all the pixels together."""
+    shared, sizes = (probs * masks).sum(), probs.sum() + masks.sum()
+    return 1 - (2 * shared + smooth) / (sizes + smooth)
+
+
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-logits.double().numpy()))
+
+
+def softmax(logits):
+    powers = np.exp(logits.double().numpy())
+    return powers / powers.sum(1, keepdims=True)
+
+
+def test_half_bce_and_dice_is_that_of_unext():
+    """BCEDiceLoss of the authors' code: Dice of each picture, smoothed, and half the entropy."""
+    logits, masks = batch(classes=3)
+    logits, masks = logits[:, 2:], masks[:, 2:]  # one organ, absent from the second picture
+    probs, truth = sigmoid(logits), masks.numpy()
+    entropy = -(truth * np.log(probs) + (1 - truth) * np.log(1 - probs)).mean()
+    overlap = np.mean([numpy_dice(p, m, 1e-5) for p, m in zip(probs, truth, strict=True)])
+    loss = dice_bce(bce_weight=0.5, over="slice", absent=True)(logits, masks)
+    assert loss.item() == pytest.approx(0.5 * entropy + overlap, rel=1e-5)
+    assert overlap > 0.5  # the picture without the organ costs 1 by itself
+
+
+@pytest.mark.parametrize("empty", [pytest.param(False, id="organ"), pytest.param(True, id="none")])
+def test_dice_smoothed_by_one_is_that_of_the_lgg_reference(empty):
+    """DiceLoss of brain-segmentation-pytorch: the batch's pixels together, 1 added twice."""
+    logits, masks = batch(classes=1)
+    masks = masks[:, :1] * (not empty)
+    expected = numpy_dice(sigmoid(logits), masks.numpy(), 1.0)
+    assert dice(smooth=1, absent=True)(logits, masks).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_dice_of_each_slice_counts_its_own_organs_alone():
+    logits, masks = batch(classes=4)
+    probs = softmax(logits)[:, 1:]
+    truth = np.stack([exclusive_classes(masks).numpy() == organ for organ in (1, 2, 3)], 1)
+    rows = [
+        numpy_dice(probs[b, k], truth[b, k], 1e-5) if truth[b, k].any() else 0.0
+        for b in range(2)
+        for k in range(3)
+    ]
+    assert rows.count(0.0) == 1
+    loss = dice(label_mode="exclusive", over="slice")(logits, masks)
+    assert loss.item() == pytest.approx(np.mean(rows), rel=1e-5)
+
+
+def test_dice_goes_by_the_painting_order():
+    logits = torch.tensor([0.0, 20.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 1, 2)
+    masks = masks_of([1, 1], [1, 1])
+    first = dice(label_mode="exclusive", painting_order=[1, 0])(logits, masks)
+    assert first.item() == pytest.approx(0, abs=1e-4)
+    assert dice(label_mode="exclusive")(logits, masks).item() == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "build", "weighted"),
+    [
+        pytest.param(4, lambda **over: dice(label_mode="exclusive", **over), "ce", id="exclusive"),
+        pytest.param(3, dice, "bce", id="overlapping"),
+    ],
+)
+@pytest.mark.parametrize("over", [pytest.param(o, id=o) for o in ("batch", "slice")])
+def test_cross_entropy_is_added_in_its_share(classes, build, weighted, over):
+    logits, masks = batch(classes=classes)
+    mixed = {"ce": dice_ce, "bce": dice_bce}[weighted]
+    alone = build(over=over)(logits, masks)
+    whole, part = (mixed(**{f"{weighted}_weight": w}, over=over)(logits, masks) for w in (1, 0.25))
+    assert alone > 0
+    torch.testing.assert_close(part - alone, (whole - alone) / 4)
+    assert torch.equal(mixed(**{f"{weighted}_weight": 0}, over=over)(logits, masks), alone)
+
+
+def test_dice_of_a_batch_without_organs_is_nothing():
+    logits = torch.randn(2, 3, 8, 8, requires_grad=True)
+    masks = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    for over in ("batch", "slice"):
+        loss = dice(over=over)(logits, masks)
+        loss.backward()
+        assert loss.item() == 0
+        assert not logits.grad.any()
+
+
+def test_absent_organs_that_count_are_pushed_away():
+    logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    loss = dice(smooth=1, absent=True)(logits, torch.zeros(1, 1, 2, 2))
+    loss.backward()
+    assert loss.item() == pytest.approx(1 - 1 / 3)  # probabilities of 1/2 at 4 pixels: 1 / (2 + 1)
+    assert (logits.grad > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        pytest.param(lambda: dice(smooth=0), "smooth: is 0 .expected more than 0", id="no smooth"),
+        pytest.param(lambda: dice_ce(ce_weight=-1), "loss: the weight .* is -1", id="negative"),
+    ],
+)
+def test_values_that_make_no_loss_are_refused(build, message):
+    with pytest.raises(UsageError, match=rf"E-CONFIG.*{message}"):
+        build()
