@@ -14,7 +14,7 @@ LAYERS = (
     ("cli",),
     ("bench",),
     ("stages",),
-    ("runs",),
+    ("runs", "pipeline"),
     ("bundle",),
     ("report", "engine"),
     ("models", "transforms", "losses", "metrics", "data"),

@@ -1,25 +1,45 @@
-"""``medseg run``: a bundle from data to scores."""
+"""``medseg run``: a bundle from data to scores, or all that a pipeline asks for."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from medseg import resources
 from medseg.cli import options
 from medseg.cli.options import State
+
+if TYPE_CHECKING:
+    from medseg.runs import Run
+    from medseg.stages.begin import Request
+    from medseg.stages.display import Display
 
 STAGES = ("prepare", "train", "predict", "evaluate", "report")
 
 
-@click.command()
+class _Run(click.Command):
+    """The command, whose help ends with the pipelines that are shipped."""
+
+    def format_epilog(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """Write their names: they may change without this file."""
+        found = ", ".join(resources.names("pipelines"))
+        with formatter.section("Pipelines"):
+            formatter.write_text(f"{found}. See pipelines/README.md.")
+
+
+@click.command(cls=_Run)
 @click.argument("target")
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Data folder; without it a phantom stands in, with demo settings.",
 )
-@click.option("--demo", is_flag=True, help="Lay the bundle's small demo settings over its own.")
+@click.option("--demo", is_flag=True, help="Small settings: minutes on two processor cores.")
 @click.option(
     "--stage",
     "stages",
@@ -35,7 +55,11 @@ STAGES = ("prepare", "train", "predict", "evaluate", "report")
     help="Which group of patients to hold out, by default 0; may be repeated.",
 )
 @click.option("--folds", "each", type=click.Choice(["all"]), help="Hold out each group in turn.")
-@click.option("--resume", is_flag=True, help="Go on where the newest run of the fold stopped.")
+@click.option(
+    "--resume/--no-resume",
+    default=None,
+    help="Go on where the newest run of the fold stopped; pipelines always do unless told not to.",
+)
 @click.option("--weights", help="Folder or hub id of pretrained weights to start from.")
 @click.option("--tracking-uri", help="MLflow store or server; default <output>/mlflow.db.")
 @options.settings
@@ -52,21 +76,48 @@ def run(
     stages: tuple[str, ...],
     folds: tuple[int, ...],
     each: str | None,
+    resume: bool | None,
     **asked: Any,  # noqa: ANN401
 ) -> None:
-    """Prepare, train, predict, evaluate and report TARGET, a bundle's folder or name."""
+    """Prepare, train, predict, evaluate and report TARGET.
+
+    TARGET is a bundle's folder or name, or a pipeline's file or name. A pipeline runs several
+    bundles, folds and seeds, and compares them; what is done already is not done again.
+    """
     from medseg.cli.display import display
+    from medseg.pipeline import find_pipeline
     from medseg.stages.begin import Request
-    from medseg.stages.folds import run_folds
-    from medseg.stages.run import run as run_stages
 
     if folds and each:
         raise click.UsageError("--fold and --folds exclude each other.")
-    request = Request(stages=stages or STAGES, fold=next(iter(folds), 0), **asked)
+    pipeline = find_pipeline(asked["target"])
+    if pipeline and (stages or each or asked["weights"]):
+        raise click.UsageError("--stage, --folds and --weights are for bundles.")
+    request = Request(
+        stages=stages or STAGES,
+        fold=next(iter(folds), 0),
+        resume=bool(pipeline) if resume is None else resume,
+        **asked,
+    )
     with display(quiet=state.json or state.verbosity < 0) as shown:
-        if each or len(folds) > 1:
-            done = run_folds(request, folds, shown)
-        else:
-            done = run_stages(request, shown)
+        done = _done(request, pipeline, folds, many=bool(each) or len(folds) > 1, display=shown)
     if state.json:
         click.echo(json.dumps({"run": str(done.folder), "summary": done.read("summary.json")}))
+
+
+def _done(
+    request: "Request",
+    pipeline: Path | None,
+    folds: tuple[int, ...],
+    *,
+    many: bool,
+    display: "Display",
+) -> "Run":
+    """Do what was asked for: a pipeline, several folds of a bundle, or one run."""
+    from medseg.stages.folds import run_folds
+    from medseg.stages.pipeline import run_pipeline
+    from medseg.stages.run import run as run_stages
+
+    if pipeline:
+        return run_pipeline(pipeline, request, display, folds=folds)
+    return run_folds(request, folds, display) if many else run_stages(request, display)

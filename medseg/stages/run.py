@@ -1,5 +1,7 @@
 """Run: a bundle from data to scores, every stage on what the one before left."""
 
+from collections.abc import Callable
+
 from medseg.engine.tracking import Tracker
 from medseg.runs import Run
 from medseg.stages.begin import STAGES, Request, begin
@@ -27,14 +29,24 @@ def run(request: Request, display: Display, *, parent: Run | None = None) -> Run
     return work(begin(request, display), request, display, parent=parent)
 
 
-def work(current: Run, request: Request, display: Display, *, parent: Run | None = None) -> Run:
-    """Do the stages asked for on a run that has begun; see `run`."""
+def work(
+    current: Run,
+    request: Request,
+    display: Display,
+    *,
+    parent: Run | None = None,
+    then: Callable[[Run, Tracker], None] | None = None,
+) -> Run:
+    """Do the stages asked for on a run that has begun, and `then` what else there is; see `run`."""
     uri, output = request.tracking_uri, request.output
     with tracked(current, uri, output=output, parent=parent) as tracker:
         for stage in (stage for stage in STAGES if stage in request.stages):
             _do(stage, current, tracker, display)
-        if "train" in request.stages:
+        # One that was interrupted after its training is registered when it goes on.
+        if current.trained and ("train" in request.stages or not current.read("inference.json")):
             register(current, tracker)
+        if then:
+            then(current, tracker)
     display.say(f"run: {current.folder}")
     return current
 
