@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle import Bundle, Config, differences, find_bundle, overridden
-from medseg.data.phantom import write_phantom
+from medseg.data.phantom import TWINS, is_phantom, write_phantom
 from medseg.engine.device import device_of
 from medseg.errors import Problem, UsageError
 from medseg.runs import Run, latest_run, new_run
@@ -78,9 +78,9 @@ def configured(request: Request, display: Display) -> Config:
         UsageError: A setting is not there, or the fold is none of the folds.
     """
     demo = request.demo or request.data is None
-    data = request.data or _phantom(request.output, display)
     bundle = find_bundle(request.target)
     config = bundle.config("train", *["demo"] * demo, settings=request.settings)
+    data = request.data or _phantom(request.output, config["manifest"], display)
     if request.fold >= config["folds"]:
         found, expected = f"fold {request.fold} does not exist", f"0-{config['folds'] - 1}"
         raise UsageError(Problem("E-FOLD", bundle.name, found, expected))
@@ -96,12 +96,16 @@ def _is_new(request: Request, before: Run | None) -> bool:
     return "train" in request.stages and (before is None or before.trained)
 
 
-def _phantom(output: Path, display: Display) -> Path:
+def _phantom(output: Path, like: str, display: Display) -> Path:
+    """Return the folder of the data set's phantom, which is made where there is none yet."""
+    if like not in TWINS:
+        found, fix = "has no phantom", "give the folder of the data with --data"
+        raise UsageError(Problem("E-PHANTOM", like, found, ", ".join(TWINS), fix))
     display.say("no --data: a phantom stands in for the patients, with the bundle's demo settings")
-    folder = output / "phantom"
-    if not (folder / "train.csv").exists():
+    folder = output / ("phantom" if like == "uwmgi" else f"phantom_{like}")
+    if not is_phantom(folder):
         display.begin("phantom", 1)
-        write_phantom(folder, progress=display.advance)
+        write_phantom(folder, like=like, progress=display.advance)
     return folder
 
 
