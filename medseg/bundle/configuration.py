@@ -21,6 +21,14 @@ from medseg.resources import shipped
 
 Config = dict[str, Any]
 
+# What training and inference both define, and each in its own way.
+APART = frozenset(
+    (
+        *("bundle_root", "dataset_dir", "output_dir", "batch_size", "device", "initialize", "run"),
+        *("preprocessing", "network_def", "_desc_"),
+    )
+)
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -36,7 +44,15 @@ class Bundle:
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """The content of ``configs/metadata.json``."""
-        return _read(self.file("metadata"))
+        return self.written("metadata")
+
+    def written(self, name: str) -> dict[str, Any]:
+        """Return the content of ``configs/<name>.json`` as it is written.
+
+        Raises:
+            UsageError: The file is missing or is no JSON object.
+        """
+        return _read(self.file(name))
 
     def file(self, name: str) -> Path:
         """Return the path of ``configs/<name>.json``.
@@ -128,6 +144,17 @@ def overridden(config: Config, settings: Mapping[str, Any], *, subject: str) -> 
     return {key: value for key, value in parser.config.items() if key != "_meta_"}
 
 
+def laid_over(config: Config, overlay: Mapping[str, Any]) -> Config:
+    """Return a configuration with an overlay's entries, but for sections that it does not have."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser(deepcopy(config))
+    for key, value in overlay.items():
+        if key.partition("::")[0] in config:
+            parser[key] = value
+    return {key: value for key, value in parser.config.items() if key != "_meta_"}
+
+
 def ids(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield every id in a configuration, such as ``train::dataloader::resident``."""
     for key, value in config.items():
@@ -142,13 +169,11 @@ def carried_over(inference: Config, trained: Config) -> Config:
     What both define as plain data (sizes, spacing, label mode, network) has to agree between
     training and inference; a run's own settings win over the bundle's file.
     """
-    own = {"bundle_root", "dataset_dir", "output_dir", "batch_size", "device", "initialize", "run"}
     shared = {
         key: trained[key]
         for key, value in inference.items()
-        if key in trained and key not in own and type(value) is type(trained[key])
+        if key in trained and key not in APART and type(value) is type(trained[key])
     }
-    shared.pop("preprocessing", None)
     network = {k: v for k, v in trained["network_def"].items() if k != "weights"}
     return {**inference, **shared, "network_def": network}
 

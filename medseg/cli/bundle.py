@@ -1,6 +1,8 @@
-"""``medseg bundle``: the bundles at hand."""
+"""``medseg bundle``: list, check and begin bundles."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,6 +31,44 @@ def list_bundles(state: State) -> None:
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         click.echo(f"{row['name']:{width}}  {row['title']}")
+
+
+@bundle.command()
+@click.argument("bundles", nargs=-1, metavar="[BUNDLE]...")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of scans for the checks that read some; default is a small phantom.",
+)
+@click.option("--demo", is_flag=True, help="Check with the demo's smaller network.")
+@options.verbosity
+@options.as_json
+@options.pass_state
+@click.pass_context
+def check(context: click.Context, state: State, /, **asked: Any) -> None:  # noqa: ANN401
+    """Tell whether bundles keep to what MONAI, its model zoo and medseg ask.
+
+    BUNDLE is a folder, or the name of a shipped one; all of these by default. A bundle is code:
+    check only what you trust. Ends with 2 when a check failed.
+    """
+    from medseg.cli.display import Quiet, display
+    from medseg.stages.bundle_check import check_bundles
+
+    with Quiet() if state.json or state.verbosity < 0 else display(quiet=False) as shown_on:
+        done = check_bundles(asked["bundles"], shown_on, data=asked["data"], demo=asked["demo"])
+    failed = [(each.bundle.name, outcome) for each in done for outcome in each.failed]
+    if state.json:
+        click.echo(json.dumps({"bundles": [each.as_dict() for each in done]}))
+    elif state.verbosity < 0:
+        for name, outcome in failed:
+            click.echo(f"{name}  {outcome}")
+    else:
+        states = [outcome.state for each in done for outcome in each.outcomes]
+        plural = "s" * (len(done) != 1)
+        counts = [f"{states.count(kind)} {kind}" for kind in dict.fromkeys(states)]
+        click.echo(f"{len(done)} bundle{plural}: {', '.join(counts)}")
+    if failed:
+        context.exit(UsageError.exit_code)
 
 
 def _described(name: str) -> dict[str, str]:

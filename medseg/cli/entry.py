@@ -35,7 +35,7 @@ class _Medseg(LazyGroup):
         "compare": Entry("medseg.cli.compare:compare", "Tell which of several runs is better."),
         "report": Entry("medseg.cli.report:report", "Write the page that tells of a run."),
         "export": Entry("medseg.cli.export:export", "Write predictions in forms others take."),
-        "bundle": Entry("medseg.cli.bundle:bundle", "List the bundles."),
+        "bundle": Entry("medseg.cli.bundle:bundle", "List, check and begin bundles."),
         "bench": Entry("medseg.cli.bench:bench", "Measure medseg beside what people use instead."),
         "sync": Entry("medseg.cli.sync:sync", "Send MLflow what runs kept while it was away."),
         "ui": Entry("medseg.cli.ui:ui", "Browse the runs in MLflow."),
