@@ -6,6 +6,7 @@ loss takes; see `medseg.models`.
 """
 
 from medseg.losses.deep_supervision import deep_supervision
+from medseg.losses.mask_classification import mask_classification
 from medseg.losses.mask_dino_criterion import mask_dino
 from medseg.losses.overlap import SMOOTH, dice, dice_bce, dice_ce, exclusive_classes
 
@@ -16,5 +17,6 @@ __all__ = [
     "dice_bce",
     "dice_ce",
     "exclusive_classes",
+    "mask_classification",
     "mask_dino",
 ]

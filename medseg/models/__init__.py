@@ -7,6 +7,9 @@ A network that has more to say while it learns has the class attribute ``takes_m
 the training step calls ``network(images, masks)`` with the organ masks ``(B, organs, H, W)``, and
 what that returns goes to a loss made for it: logits at several sizes (`medseg.losses`'
 ``deep_supervision``), or the segments of a mask-classification network (`medseg.queries`).
+
+The class attribute ``encoder_names`` lists the modules that are the encoder, which may be
+pretrained; all others are the head, which may learn faster (`medseg.engine.parameter_groups`).
 """
 
 from medseg.models.deeplabv3plus import (
@@ -17,6 +20,12 @@ from medseg.models.deeplabv3plus import (
 )
 from medseg.models.dynamic_unet import DynUNet, dynunet
 from medseg.models.mask_dino import MaskDINO, maskdino_r18, maskdino_r50
+from medseg.models.maskformer import (
+    MaskFormer,
+    maskformer_r18,
+    maskformer_r50,
+    maskformer_swin_t,
+)
 from medseg.models.mednext import MedNeXt, mednext_b, mednext_s
 from medseg.models.residual_unet import ResUNet, resunet
 from medseg.models.segformer import (
@@ -40,6 +49,7 @@ __all__ = [
     "DeepLabV3Plus",
     "DynUNet",
     "MaskDINO",
+    "MaskFormer",
     "MedNeXt",
     "ResUNet",
     "SegFormer",
@@ -56,6 +66,9 @@ __all__ = [
     "dynunet",
     "maskdino_r18",
     "maskdino_r50",
+    "maskformer_r18",
+    "maskformer_r50",
+    "maskformer_swin_t",
     "mednext_b",
     "mednext_s",
     "potinet",
