@@ -38,6 +38,8 @@ class DeepLabV3Plus(nn.Module):
         rates: Of the three atrous branches.
     """
 
+    encoder_names = ("stem", "stages")
+
     def __init__(
         self, backbone: "ResNetBackbone", out_channels: int, *, rates: tuple[int, int, int]
     ) -> None:

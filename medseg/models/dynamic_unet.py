@@ -37,6 +37,7 @@ class DynUNet(nn.Module):
     """
 
     takes_masks = True
+    encoder_names = ("input_block", "downsamples", "bottleneck")
 
     def __init__(self, network: "nets.DynUNet") -> None:
         super().__init__()

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from medseg.errors import Problem, UsageError
 from medseg.models.mask_dino_decoder import RefiningDecoder
@@ -27,13 +26,13 @@ from medseg.models.mask_dino_denoising import Noised, hidden_groups, noised
 from medseg.models.mask_dino_pixels import Maps, PixelDecoder
 from medseg.models.mask_dino_selection import LearntQueries, SelectedQueries
 from medseg.models.padding import padded
+from medseg.models.semantic import semantic_logits
 from medseg.queries import DenoisingQueries, MaskQueries, RefinedQueries
 
 if TYPE_CHECKING:
     from transformers import ResNetBackbone
 
 MULTIPLE_PX = 32
-_LEAST = 1e-6
 # The focal loss weighs what is there 0.25 and what is not 0.75; this takes it back.
 _WEIGHED = math.log(3.0)
 
@@ -78,6 +77,7 @@ class MaskDINO(nn.Module):
     """
 
     takes_masks = True
+    encoder_names = ("embedder", "stages")
 
     def __init__(
         self,
@@ -138,9 +138,17 @@ class MaskDINO(nn.Module):
             queries, places, _ = self.start(seen, self.decoder)
             states, _ = self.decoder(queries, places, seen)
             last = self.decoder.say(states[-1], None, seen.pixels)
-            logits = dense_logits(last, no_object=not self.two_stage, overlapping=self.overlapping)
-            logits = functional.interpolate(logits, images.shape[-2:], mode="bilinear")
-        return logits[..., :height, :width]
+            probs = self._class_probs(last.class_logits)
+            return semantic_logits(
+                probs, last.mask_logits, (height, width), overlapping=self.overlapping
+            )
+
+    def _class_probs(self, logits: Tensor) -> Tensor:
+        """Return the probability of each class, without "no object"."""
+        if not self.two_stage:
+            return logits.softmax(-1)[..., :-1]
+        # Alone, and not only more probable than another, must be what really is.
+        return (logits + _WEIGHED if self.overlapping else logits).sigmoid()
 
     def _all_queries(self, seen: Maps, masks: Tensor) -> RefinedQueries:
         """Return what every layer says, for the loss."""
@@ -244,31 +252,6 @@ def maskdino_r18(  # noqa: PLR0913 - the values of a bundle
         denoising=denoising,
         overlapping=overlapping,
     )
-
-
-def dense_logits(queries: MaskQueries, *, no_object: bool, overlapping: bool) -> Tensor:
-    """Return logits ``(B, K, h, w)`` of what queries say together.
-
-    With a class for no object, the probability of a class at a pixel is the sum over the queries of
-    the product of both their probabilities, as in the paper. Without it, most queries stand for
-    nothing, which their masks need not say; there it is the greatest of the products.
-
-    Args:
-        queries: Of one layer; in float32.
-        no_object: The last class stands for no object.
-        overlapping: Return what the sigmoid makes the probabilities of; otherwise their logarithms.
-    """
-    masks = queries.mask_logits.sigmoid()
-    if no_object:
-        classes = queries.class_logits.softmax(-1)[..., :-1]
-        scores = torch.einsum("bqk,bqhw->bkhw", classes, masks)
-    else:
-        classes = (queries.class_logits + _WEIGHED).sigmoid()
-        each = classes.permute(2, 0, 1)[..., None, None]
-        scores = torch.stack([(masks * certain).amax(1) for certain in each], dim=1)
-    if overlapping:
-        return scores.clamp(_LEAST, 1 - _LEAST).logit()
-    return scores.clamp(min=_LEAST).log()
 
 
 def _part(said: MaskQueries, which: slice) -> MaskQueries:

@@ -35,6 +35,8 @@ class MedNeXt(nn.Module):
             gives logits at five sizes.
     """
 
+    encoder_names = ("stem", "enc_stages", "down_blocks", "bottleneck")
+
     def __init__(self, network: "nets.MedNeXt") -> None:
         super().__init__()
         self.takes_masks: bool = network.do_ds

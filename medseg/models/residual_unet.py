@@ -31,6 +31,8 @@ class ResUNet(nn.Module):
         enlarging: ``bilinear``, or ``deconvolution`` for transposed convolutions that are learnt.
     """
 
+    encoder_names = ("encoder",)
+
     def __init__(
         self,
         in_channels: int,

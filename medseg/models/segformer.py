@@ -63,6 +63,8 @@ class SegFormer(nn.Module):
         decode_head: A ``transformers`` ``SegformerDecodeHead``.
     """
 
+    encoder_names = ("segformer",)
+
     segformer: Any
     decode_head: Any
 

@@ -34,6 +34,11 @@ class UNeXt(nn.Module):
         widths: Channels of the three convolutional and the two tokenised stages.
     """
 
+    encoder_names = (
+        *("encoder1", "ebn1", "encoder2", "ebn2", "encoder3", "ebn3"),
+        *("patch_embed3", "block1", "norm3", "patch_embed4", "block2", "norm4"),
+    )
+
     def __init__(
         self, in_channels: int, out_channels: int, *, widths: tuple[int, ...] = WIDTHS
     ) -> None:

@@ -39,6 +39,8 @@ class UNETR(nn.Module):
         network: MONAI's, for two dimensions.
     """
 
+    encoder_names = ("vit",)
+
     def __init__(self, network: "nets.UNETR") -> None:
         super().__init__()
         self.in_channels = network.vit.patch_embedding.patch_embeddings.in_channels

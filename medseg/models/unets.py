@@ -34,6 +34,8 @@ class UNet(nn.Module):
         bias: Whether the 3x3 convolutions have a bias, which the normalisation takes away again.
     """
 
+    encoder_names = ("encoder",)
+
     def __init__(
         self,
         in_channels: int,

@@ -32,6 +32,8 @@ class UnpoolingAutoencoder(nn.Module):
         blocks: ``plain``, or ``inception``, for which every width is a multiple of 16.
     """
 
+    encoder_names = ("encoder",)
+
     def __init__(
         self,
         in_channels: int,

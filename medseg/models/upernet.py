@@ -40,6 +40,8 @@ class UPerNet(nn.Module):
         decode_head: A ``transformers`` ``UperNetHead`` for them.
     """
 
+    encoder_names = ("embeddings", "stages", "norms")
+
     def __init__(self, backbone: "ConvNextV2Backbone", decode_head: "UperNetHead") -> None:
         super().__init__()
         # Only its parts, not the PreTrainedModel around them.

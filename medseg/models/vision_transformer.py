@@ -38,6 +38,8 @@ class ViTSegmenter(nn.Module):
         head_channels: Channels of the maps that are enlarged.
     """
 
+    encoder_names = ("embeddings", "layers", "norm")
+
     def __init__(
         self, encoder: "ViTModel", out_channels: int, *, head_channels: int = HEAD_CHANNELS
     ) -> None:
