@@ -52,16 +52,18 @@ def compiled(network: nn.Module, images: Tensor, *, mode: str) -> Forward:
             _rehearse(step, network, images)
     except Exception as fault:
         # A fault of the network's own happens once more without the compiler, and is raised then.
-        problem = Problem(
-            "W-COMPILE",
+        warn_uncompiled(
             f"torch.compile ({mode})",
             f"failed: {_first_line(fault)}",
             fix="training goes on without it; set compile to false, or install a C++ compiler",
-            level="warning",
         )
-        _log.warning("%s", problem)
         return network
     return step
+
+
+def warn_uncompiled(subject: str, found: str, *, fix: str) -> None:
+    """Tell whoever wanted compiled code that there is none."""
+    _log.warning("%s", Problem("W-COMPILE", subject, found, fix=fix, level="warning"))
 
 
 def _rehearse(step: Forward, network: nn.Module, images: Tensor) -> None:

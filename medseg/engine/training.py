@@ -9,7 +9,7 @@ from ignite.metrics import Metric
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from medseg.engine.compiling import MODES, Forward, compiled
+from medseg.engine.compiling import MODES, Forward, compiled, warn_uncompiled
 from medseg.engine.device import autocast, keep_freed_memory
 from medseg.errors import Problem, UsageError
 
@@ -25,7 +25,8 @@ class StepInferer(Inferer):  # type: ignore[misc]
     Args:
         amp: Compute in bfloat16 where the device multiplies in it.
         compile: A mode of `torch.compile`, such as ``default`` or ``reduce-overhead`` (CUDA
-            graphs), for the first network that is called; False computes it as it is.
+            graphs), for the first network that is called; False computes it as it is. A network
+            that takes masks is computed as it is, and one warning says so.
 
     Raises:
         UsageError: `compile` is no mode.
@@ -53,11 +54,19 @@ class StepInferer(Inferer):  # type: ignore[misc]
             keep_freed_memory()
         with autocast(inputs.device, amp=self.amp):
             if getattr(network, "takes_masks", False):
+                self._leave_uncompiled(network)
                 return network(inputs, masks)
             if self._mode and self._forward is None:
                 self._forward = compiled(network, inputs, mode=str(self._mode))
             forward = network if self._forward is None else self._forward
             return forward(inputs)
+
+    def _leave_uncompiled(self, network: nn.Module) -> None:
+        if self._mode:
+            # What it returns is not logits, and what is compiled is rehearsed with their sum.
+            found = "takes masks in training, and is not compiled"
+            warn_uncompiled(type(network).__name__, found, fix="set compile to false")
+            self._mode = False
 
 
 class AugmentedBatch:

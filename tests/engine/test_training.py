@@ -105,6 +105,15 @@ def test_the_step_compiles_its_first_network_once_in_the_mode_asked_for(monkeypa
     assert asked == [(network, (1, 1, 4, 4), "reduce-overhead")]
 
 
+def test_a_network_that_takes_masks_is_not_compiled_which_is_said_once(monkeypatch, caplog):
+    monkeypatch.setattr("medseg.engine.training.compiled", None)
+    step, images = StepInferer(compile="default"), torch.ones(1, 1, 4, 4)
+    for _ in range(2):
+        assert len(step(images, _Curious(1, 1, 1), images)) == 2
+    (record,) = [each for each in caplog.records if each.name.startswith("medseg")]
+    assert "warning[W-COMPILE]: _Curious: takes masks in training" in record.getMessage()
+
+
 @pytest.mark.parametrize(
     "mode", [pytest.param("fastest", id="unknown"), pytest.param(True, id="no name")]
 )
