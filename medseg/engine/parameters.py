@@ -39,7 +39,7 @@ def parameter_groups(
         settings |= {"weight_decay": 0.0} if no_decay else {}
         group = groups.setdefault((head, no_decay), {"params": [], **settings})
         group["params"].append(parameter)
-    return list(groups.values())
+    return [groups[key] for key in sorted(groups)]
 
 
 def encoder_names(network: nn.Module) -> tuple[str, ...]:
