@@ -23,7 +23,7 @@ from torch.nn import functional
 from medseg.errors import Problem, UsageError
 from medseg.losses.mask_dino_boxes import box_distance, generalized_iou
 from medseg.losses.matching import assigned, class_masks
-from medseg.queries import MaskQueries, RefinedQueries, boxes_around
+from medseg.queries import MASK_STRIDE_PX, MaskQueries, RefinedQueries, boxes_around
 
 CLASS, MASK, DICE, BOX, GIOU = 4.0, 5.0, 5.0, 5.0, 2.0
 NO_OBJECT = 0.1
@@ -103,7 +103,8 @@ class _MaskDINO(nn.Module):
     def _truth(self, masks: Tensor, like: Tensor) -> Truth:
         """Return it in the frame of the network, which added to the right and the bottom."""
         added = [
-            4 * size - own for size, own in zip(like.shape[-2:], masks.shape[-2:], strict=True)
+            MASK_STRIDE_PX * size - own
+            for size, own in zip(like.shape[-2:], masks.shape[-2:], strict=True)
         ]
         masks = functional.pad(masks, (0, added[1], 0, added[0]))
         owned = class_masks(masks, painting_order=self.painting_order, overlapping=self.overlapping)

@@ -27,6 +27,7 @@ from medseg.models.mask_dino_pixels import Maps, PixelDecoder
 from medseg.models.mask_dino_selection import LearntQueries, SelectedQueries
 from medseg.models.padding import padded
 from medseg.models.semantic import semantic_logits
+from medseg.models.tracing import traced
 from medseg.queries import DenoisingQueries, MaskQueries, RefinedQueries
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class MaskDINO(nn.Module):
     ``network(images, masks)`` gives `RefinedQueries`, for the loss ``mask_dino``. Images are padded
     with zeros at the right and the bottom to multiples of 32 px, and the logits cropped back. All
     behind the backbone is computed in float32, also under autocast: positions need it.
+
+    `torch.jit.script` gives an inference copy: see `__prepare_scriptable__`.
 
     Args:
         backbone: A ``transformers.ResNetBackbone`` that gives the maps of its four stages.
@@ -142,6 +145,10 @@ class MaskDINO(nn.Module):
             return semantic_logits(
                 probs, last.mask_logits, (height, width), overlapping=self.overlapping
             )
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return what `torch.jit.script` compiles in place of this network; see `traced`."""
+        return traced(self, in_channels=self.embedder.num_channels, multiple_px=MULTIPLE_PX)
 
     def _class_probs(self, logits: Tensor) -> Tensor:
         """Return the probability of each class, without "no object"."""

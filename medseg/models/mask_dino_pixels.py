@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from transformers.modeling_outputs import BaseModelOutput
     from transformers.models.mask2former.modeling_mask2former import (
         Mask2FormerPixelDecoder,
         Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
@@ -64,6 +65,7 @@ class PixelDecoder(nn.Module):
             self.coarser.append(nn.Sequential(halved, nn.GroupNorm(_GROUPS, width)))
             into = width
         _widen(self.decoder, levels)
+        self.decoder.encoder = _Encoder(self.decoder.encoder.layers)
         for layer in self.decoder.encoder.layers:
             layer.self_attn = deformable_attention(width, levels)
             for part in (layer.fc1, layer.fc2):
@@ -83,6 +85,57 @@ class PixelDecoder(nn.Module):
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
         sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
         return Maps(tokens, sizes, made.mask_features)
+
+
+def centres(sizes: list[tuple[int, int]], like: Tensor) -> list[Tensor]:
+    """Return x and y of the pixels of each level, ``(H W, 2)``, as shares of the image."""
+    places = []
+    for size in sizes:
+        y, x = [(torch.arange(n, dtype=like.dtype, device=like.device) + 0.5) / n for n in size]
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        places.append(torch.stack((columns, rows), dim=-1).flatten(0, 1))
+    return places
+
+
+class _Encoder(nn.Module):
+    """The layers of Mask2Former's encoder, which a trace follows to images of other sizes.
+
+    Offsets of points count in pixels of a level there, whose sizes a trace would keep as they were.
+    Given boxes, they count in eighths of these; so each place is a box 8 px wide on each level.
+    """
+
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(
+        self,
+        *,
+        inputs_embeds: Tensor,
+        position_embeddings: Tensor,
+        spatial_shapes_list: list[tuple[int, int]],
+        **_kwargs: object,
+    ) -> "BaseModelOutput":
+        from transformers.modeling_outputs import BaseModelOutput
+
+        tokens = inputs_embeds
+        levels = centres(spatial_shapes_list, tokens)
+        places = torch.cat(levels)
+        # The first centre of a level is half a pixel from the edge.
+        boxes = [
+            torch.cat((places, (4 * POINTS * level[:1]).expand_as(places)), dim=-1)
+            for level in levels
+        ]
+        reference_points = torch.stack(boxes, dim=1).expand(tokens.shape[0], -1, -1, -1)
+        for layer in self.layers:
+            (tokens,) = layer(
+                tokens,
+                None,
+                position_embeddings=position_embeddings,
+                reference_points=reference_points,
+                spatial_shapes_list=spatial_shapes_list,
+            )
+        return BaseModelOutput(last_hidden_state=tokens)
 
 
 def deformable_attention(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.models.mask_dino_decoder import RefiningDecoder, unsquashed
-from medseg.models.mask_dino_pixels import Maps
+from medseg.models.mask_dino_pixels import Maps, centres
 from medseg.queries import MaskQueries, boxes_around
 
 _FINEST, _EDGE = 0.05, 0.01
@@ -72,7 +72,10 @@ class SelectedQueries(nn.Module):
         valid = ((proposals > _EDGE) & (proposals < 1 - _EDGE)).all(-1)
         tokens = self.norm(self.project(maps.tokens * valid[:, None]))
         surest = decoder.classes(tokens).amax(-1).masked_fill(~valid, -torch.inf)
-        chosen = surest.topk(min(self.count, surest.shape[1]), dim=1).indices[..., None]
+        there_are = surest.shape[1]
+        # The smaller one of both without a branch, which a trace would not keep.
+        count = (self.count + there_are - abs(self.count - there_are)) // 2
+        chosen = surest.topk(count, dim=1).indices[..., None]
         queries = tokens.gather(1, chosen.expand(-1, -1, tokens.shape[-1]))
         there = unsquashed(proposals)[chosen[..., 0]] + decoder.boxes(queries)
         selected = decoder.say(decoder.norm(queries), there.sigmoid(), maps.pixels)
@@ -83,14 +86,6 @@ class SelectedQueries(nn.Module):
 
 def proposed_boxes(maps: Maps) -> Tensor:
     """Return the box that each token stands for, ``(S, 4)``."""
-    boxes = []
-    for level, (height, width) in enumerate(maps.sizes):
-        y, x = torch.meshgrid(_centres(height, maps), _centres(width, maps), indexing="ij")
-        size = torch.full_like(x, _FINEST * 2**level)
-        boxes.append(torch.stack((x, y, size, size), dim=-1).flatten(0, 1))
-    return torch.cat(boxes)
-
-
-def _centres(count: int, maps: Maps) -> Tensor:
-    steps = torch.arange(count, dtype=maps.tokens.dtype, device=maps.tokens.device)
-    return (steps + 0.5) / count
+    levels = centres(maps.sizes, maps.tokens)
+    sides = [torch.full_like(level, _FINEST * 2**number) for number, level in enumerate(levels)]
+    return torch.cat((torch.cat(levels), torch.cat(sides)), dim=-1)
