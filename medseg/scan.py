@@ -22,7 +22,6 @@ class Scan:
         rle: Run-length rows by organ, one string a slice, empty where the organ is absent;
             None when the scan has no labels.
         volume_files: NIfTI files of one grid, a channel each; none for a scan of slices.
-        label_file: The NIfTI label map that `rle` reads; None for a scan of slices.
         own_grid: Where a volume lies; None for slices, which follow the layout's axis codes.
     """
 
@@ -34,7 +33,6 @@ class Scan:
     channels: int = 1
     rle: Mapping[str, tuple[str, ...]] | None = None
     volume_files: tuple[Path, ...] = ()
-    label_file: Path | None = None
     own_grid: Grid | None = None
 
     @property

@@ -1,13 +1,14 @@
 """``medseg data``: make, check, split and describe data sets."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from medseg.cli import options
-from medseg.cli.lazy import LazyGroup
+from medseg.cli.lazy import Entry, LazyGroup
 from medseg.cli.options import State
 from medseg.errors import DataError, Problem, UsageError, shown
 
@@ -26,7 +27,13 @@ _data = click.option(
 )
 
 
-@click.group(cls=LazyGroup)
+class _Data(LazyGroup):
+    entries: ClassVar[Mapping[str, Entry]] = {
+        "new": Entry("medseg.cli.data_new:new", "Describe data of your own in a manifest."),
+    }
+
+
+@click.group(cls=_Data)
 def data() -> None:
     """Make, check, prepare, split and describe data."""
 
@@ -221,7 +228,7 @@ def _told(report: "Report") -> str:
         ("patients", f"{summary.patients}"),
         (
             "scans",
-            f"{summary.scans} of {len(findings.folders)} usable, {summary.labelled} labelled",
+            f"{summary.scans} of {findings.n_found} usable, {summary.labelled} labelled",
         ),
         ("slices", f"{summary.slices}"),
         ("sizes", _counted(summary.sizes_px, "scans", " px")),
@@ -261,7 +268,9 @@ def _described(facts: "Manifest") -> str:
             facts.source.about.strip(),
             f"source        {facts.source.url}",
             f"licence       {facts.licence.name}. {facts.licence.note}".rstrip(),
-            f"cite          {facts.citation.text.strip()} doi:{facts.citation.doi}",
+            f"cite          {facts.citation.text.strip()} doi:{facts.citation.doi}".removesuffix(
+                " doi:"
+            ),
             f"files         {facts.layout.images}",
             f"axes          {_axes(facts)}",
             *["labels", *labels],

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.label_map_rows import LabelMapRows
 from medseg.scan import Scan
 
 # Attributes that say nothing about what a transform does: MONAI's random state.
@@ -125,9 +126,9 @@ def _parts(key: str, value: object) -> Iterator[Path | str]:
         if key != "label":
             yield from value.files
             return
-        if value.label_file is not None:
-            yield json.dumps(describe(value.rle))
-            yield value.label_file
+        if isinstance(value.rle, LabelMapRows):
+            yield json.dumps(value.rle.codes)
+            yield value.rle.path
             return
         for organ, rows in sorted((value.rle or {}).items()):
             yield "\n".join((organ, *rows, ""))

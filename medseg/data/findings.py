@@ -26,6 +26,11 @@ class Findings(NamedTuple):
     folders: Mapping[str, SliceFolder]
 
     @property
+    def n_found(self) -> int:
+        """How many scans there are, usable or not; of volumes, how many can be used."""
+        return max(len(self.folders), len(self.scans))
+
+    @property
     def errors(self) -> tuple[Problem, ...]:
         """The problems that forbid to use the data."""
         return tuple(problem for problem in self.problems if problem.level == "error")

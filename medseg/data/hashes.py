@@ -10,8 +10,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+from medseg.data.label_map_rows import LabelMapRows
 from medseg.errors import DataError, Problem
-from medseg.io.png import read_slice
+from medseg.io.pictures import SUFFIXES, read_picture
 from medseg.scan import Scan
 
 
@@ -43,8 +44,8 @@ def scan_hash(scan: Scan, *, slices: Sequence[str] | None = None) -> str:
     told = hashlib.sha256()
     told.update(f"{scan.size_px} {scan.spacing_mm} {scan.slice_numbers}\n".encode())
     told.update(" ".join(slices or slice_hashes(scan)).encode())
-    if scan.label_file is not None:
-        told.update(_file_hash(scan.label_file).encode())
+    if isinstance(scan.rle, LabelMapRows):
+        told.update(f"\n{scan.rle.codes} {_file_hash(scan.rle.path)}".encode())
         return told.hexdigest()
     for organ, rows in sorted((scan.rle or {}).items()):
         told.update(f"\n{organ}\n".encode() + "\n".join(rows).encode())
@@ -82,5 +83,7 @@ def _file_hash(path: Path) -> str:
 
 
 def _shows_something(path: Path) -> bool:
-    pixels = read_slice(path)
-    return bool(pixels.min() < pixels.max())
+    if path.suffix.lower() not in SUFFIXES:
+        return True  # a volume
+    pixels = read_picture(path)
+    return bool((pixels.min((0, 1)) < pixels.max((0, 1))).any())

@@ -30,6 +30,8 @@ Millimetres = Annotated[float, Field(gt=0, le=20, strict=False)]
 
 # What the files of a layout do not tell, so that the manifest has to.
 _NEEDED = {"uwmgi": {"spacing_z_mm"}, "lgg": {"spacing_mm"}, "pairs": {"spacing_mm"}}
+# Pictures tell none, and NIfTI does: there it is the usual one, for whoever makes a bundle.
+_OPTIONAL = {"volumes": {"spacing_mm"}, "table": {"spacing_mm"}}
 
 
 class _Facts(BaseModel):
@@ -106,10 +108,13 @@ class Manifest(_Facts):
     citation: Citation
     layout: Layout
     channels: Annotated[list[Name], Field(min_length=1)] = ["intensity"]
-    axis_codes: tuple[Literal["L"], Literal["P"], Literal["I"]] | None = Field(None, strict=False)
+    axis_codes: tuple[Literal["L"], Literal["P"], Literal["I", "S"]] | None = Field(
+        None, strict=False
+    )
     spacing_z_mm: Millimetres | None = None
     spacing_mm: tuple[Millimetres, Millimetres, Millimetres] | None = Field(None, strict=False)
     spacing_known: bool = True
+    size_px: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     label_facts: Annotated[list[Label], Field(alias="labels", min_length=1)]
     priority: list[Name]
     known_bad: dict[Name, KnownBad] = {}
@@ -145,11 +150,12 @@ class Manifest(_Facts):
     def _placed(self) -> "Manifest":
         told = {n for n in ("spacing_mm", "spacing_z_mm") if getattr(self, n) is not None}
         needed = _NEEDED.get(self.layout.reader, set())
-        if told != needed:
-            what = ", ".join(sorted(needed)) or "none, as its files tell it"
-            raise ValueError(f"spacing of layout {self.layout.reader!r} must be given by: {what}")
-        if bool(needed) != (self.axis_codes is not None):
-            raise ValueError("axis_codes are for layouts of slices, and needed there")
+        may = needed | _OPTIONAL.get(self.layout.reader, set())
+        if not needed <= told <= may:
+            what = " and ".join(sorted(may))
+            raise ValueError(f"spacing of layout {self.layout.reader!r} must be given by {what}")
+        if needed and self.axis_codes is None:
+            raise ValueError("axis_codes are needed for layouts of slices")
         return self
 
     @property

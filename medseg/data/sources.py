@@ -9,10 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from medseg.data.label_files import natural
 from medseg.data.manifest import read_manifest
-from medseg.data.readers import read_scans
+from medseg.data.readers import is_data_set, read_scans
 from medseg.data.splits import make_splits, read_splits
 from medseg.data.uwmgi import read_scan_folder
+from medseg.data.volumes import SUFFIXES, channel_files, stem_of, volume, volumes_in
 from medseg.errors import DataError, Problem
 from medseg.labels import LabelSet
 from medseg.scan import Scan
@@ -91,14 +93,16 @@ def _same_name(scan_id: str, source: Path) -> Problem:
 
 
 def _items_in(source: Path, manifest: str) -> list[Item]:
-    if source.name.endswith((".nii", ".nii.gz")):
-        name = source.name.removesuffix(".gz").removesuffix(".nii")
+    if source.name.endswith(SUFFIXES):
+        name = stem_of(source)
         return [{"scan_id": name, "case_id": name, "image": source}]
     facts = read_manifest(manifest)
-    if (source / "train").is_dir():
-        scans = read_scans(source, facts)
-    elif source.is_dir() and (volumes := sorted(source.glob("*.nii*"))):
-        return [item for volume in volumes for item in _items_in(volume, manifest)]
+    if (source / "train").is_dir() or is_data_set(source, facts):
+        scans = read_scans(source, facts, labelled=False)
+    elif len(facts.channels) > 1 and (files := channel_files(source)):
+        scans = [volume(name, files[name], None, facts) for name in sorted(files, key=natural)]
+    elif volumes := volumes_in(source):
+        return [item for path in volumes for item in _items_in(path, manifest)]
     else:
         scans = [read_scan_folder(source, facts)]
     return [{key: value for key, value in item_of(s).items() if key != "label"} for s in scans]

@@ -117,6 +117,16 @@ def read_image(
     return Image(voxels, layout.grid, Frame(layout.form_code, "medseg"), warnings)
 
 
+def read_grid(path: Path) -> Grid:
+    """Return the grid of a file by its header; no voxel is read.
+
+    Raises:
+        DataError: As `read_image`, as far as the header tells.
+    """
+    with _voxels_of(path) as (_, layout):
+        return layout.grid
+
+
 def read_label_map(path: Path) -> tuple[NDArray[np.uint8], Grid]:
     """Read a label map ``(I, J, K)``, first index fastest, and its grid in mm.
 

@@ -26,7 +26,7 @@ class Report(NamedTuple):
             "excluded": dict(self.manifest.excluded),
             "errors": len(self.findings.errors),
             "warnings": len(self.findings.warnings),
-            "scans_found": len(self.findings.folders),
+            "scans_found": self.findings.n_found,
             "summary": self.summary.as_dict(),
             "problems": [problem.as_dict() for problem in self.findings.problems],
         }
