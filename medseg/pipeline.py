@@ -174,8 +174,9 @@ def find_pipeline(target: str) -> Path | None:
     bundles, pipelines = names("bundles"), names("pipelines")
     if path.exists() or target in bundles:
         return None
-    near = get_close_matches(target, [*pipelines, *bundles], n=1)
-    return shipped("pipelines", target) if near and near[0] in pipelines else None
+    near = get_close_matches(target, [*bundles, *pipelines], n=1)
+    is_pipelines = near and near[0] not in bundles
+    return shipped("pipelines", target) if is_pipelines else None
 
 
 def read_pipeline(path: Path) -> Pipeline:

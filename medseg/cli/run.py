@@ -11,6 +11,7 @@ from medseg.cli import options
 from medseg.cli.options import State
 
 if TYPE_CHECKING:
+    from medseg.pipeline import Folds
     from medseg.runs import Run
     from medseg.stages.begin import Request
     from medseg.stages.display import Display
@@ -91,8 +92,8 @@ def run(
     if folds and each:
         raise click.UsageError("--fold and --folds exclude each other.")
     pipeline = find_pipeline(asked["target"])
-    if pipeline and (stages or each or asked["weights"]):
-        raise click.UsageError("--stage, --folds and --weights are for bundles.")
+    if pipeline and (stages or asked["weights"]):
+        raise click.UsageError("--stage and --weights are for bundles.")
     request = Request(
         stages=stages or STAGES,
         fold=next(iter(folds), 0),
@@ -119,5 +120,6 @@ def _done(
     from medseg.stages.run import run as run_stages
 
     if pipeline:
-        return run_pipeline(pipeline, request, display, folds=folds)
+        wanted: Folds = "all" if many and not folds else list(folds)
+        return run_pipeline(pipeline, request, display, folds=wanted or None)
     return run_folds(request, folds, display) if many else run_stages(request, display)

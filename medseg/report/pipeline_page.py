@@ -1,5 +1,6 @@
 """What a pipeline came to as files: text, Markdown, CSV, a picture, and a page of HTML."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import fill
@@ -15,10 +16,15 @@ from medseg.report.pipeline_figure import outcome_figure
 from medseg.report.pipeline_results import Results
 from medseg.report.pipeline_tables import (
     Shown,
+    beside_source,
+    costs,
+    organs,
+    outcome,
+    result_rows,
     results_csv,
     runs_csv,
     runs_table,
-    shown_tables,
+    two_ways,
 )
 from medseg.report.pipeline_words import sentences, why_ways_differ
 from medseg.report.score_tables import aligned, marked
@@ -35,7 +41,7 @@ _ALT = (
 
 def outcome_text(results: Results) -> str:
     """Return tables and sentences for a terminal."""
-    parts = [results.title, *(f"{s.table.title}\n{aligned(s.table)}" for s in _tables(results))]
+    parts = [results.title, *(f"{s.table.title}\n{aligned(s.table)}" for s in _all(results))]
     lines = (_source(results), sentences(results), why_ways_differ(results))
     parts += ["\n".join(fill(line, _WIDE, subsequent_indent="  ") for line in few) for few in lines]
     return "\n\n".join(parts)
@@ -46,7 +52,7 @@ def outcome_markdown(results: Results) -> str:
     parts = [f"# {results.title}", results.about, *_source(results)]
     parts.append(f"## What may be concluded\n\n{_listed(sentences(results))}")
     parts.append(f"![{_ALT}]({PICTURE})")
-    for shown in (*_tables(results), runs_table(results)):
+    for shown in (*_all(results), runs_table(results)):
         title, table = shown.table.title, marked(shown.table, names=shown.names)
         parts += [f"## {title}", table, *[shown.legend] * bool(shown.legend)]
     parts.append(f"## Why the two ways differ\n\n{_listed(why_ways_differ(results))}")
@@ -67,7 +73,9 @@ def outcome_page(results: Results) -> str:
         conclusions=sentences(results),
         ways=why_ways_differ(results),
         figure=chart(outcome_figure(results), _ALT),
-        tables=_tables(results),
+        tables=[outcome(results), *_others(results)],
+        beside=beside_source(results),
+        ways_table=two_ways(results),
         differences=[_differences("", each) for each in compared]
         + [_differences(name, each) for name, each in votes],
         runs=runs_table(results),
@@ -76,7 +84,9 @@ def outcome_page(results: Results) -> str:
 
 
 def save_outcome(results: Results, folder: Path) -> list[Path]:
-    """Write ``results.txt``, ``.md``, ``.csv`` and ``.png``, ``runs.csv`` and ``report.html``.
+    """Write ``results.txt``, ``.md``, ``.csv`` and ``.png``, ``runs.csv``, the page and its gist.
+
+    The page is ``report.html``; ``summary.json`` has the rows of the CSV and the conclusions.
 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written.
@@ -86,6 +96,7 @@ def save_outcome(results: Results, folder: Path) -> list[Path]:
         "results.md": outcome_markdown(results),
         "results.csv": results_csv(results),
         "runs.csv": runs_csv(results),
+        "summary.json": json.dumps(_summary(results), indent=2) + "\n",
         PAGE: outcome_page(results),
     }
     for name, content in written.items():
@@ -95,12 +106,26 @@ def save_outcome(results: Results, folder: Path) -> list[Path]:
     return [folder / name for name in (*written, PICTURE)]
 
 
-def _tables(results: Results) -> list[Shown]:
-    """Return the tables of the compared, and of ensembles the means."""
+def _summary(results: Results) -> dict[str, object]:
+    rows = [
+        {key: None if value != value else value for key, value in row.items()}  # noqa: PLR0124
+        for row in result_rows(results)
+    ]
+    return {"title": results.title, "runs": rows, "conclusions": sentences(results)}
+
+
+def _all(results: Results) -> list[Shown]:
+    """Return the tables, the most wanted first; those that have nothing to tell are left out."""
+    first = (outcome(results), beside_source(results), two_ways(results))
+    return [*(shown for shown in first if shown.table.rows), *_others(results)]
+
+
+def _others(results: Results) -> list[Shown]:
+    """Return the tables by organ, of costs, and of what ensembles scored."""
     votes = (comparison_tables(vote.comparison)[0] for vote in results.votes)
     titles = (f"{vote.name}: the vote of all folds" for vote in results.votes)
     voted = (Shown(t._replace(title=title), 2, "") for t, title in zip(votes, titles, strict=True))
-    return [*shown_tables(results), *voted]
+    return [*(s for s in (organs(results), costs(results)) if s.table.rows), *voted]
 
 
 def _differences(name: str, comparison: Comparison) -> tuple[str, Picture, Shown]:

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 from medseg.metrics.pairing import metric_named
@@ -28,12 +27,6 @@ class Shown(NamedTuple):
     table: Table
     names: int
     legend: str
-
-
-def shown_tables(results: Results) -> list[Shown]:
-    """Return the tables that have anything to tell, the most wanted first."""
-    makers: tuple[Callable[[Results], Shown], ...] = (outcome, beside_source, two_ways, organs)
-    return [s for s in (*(make(results) for make in makers), costs(results)) if s.table.rows]
 
 
 def outcome(results: Results) -> Shown:
@@ -161,14 +154,23 @@ def results_csv(results: Results) -> str:
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
+    for row in result_rows(results):
+        rows.writerow([_plain(v) if isinstance(v, float) else v for v in row.values()])
+    return text.getvalue()
+
+
+def result_rows(results: Results) -> list[dict[str, str | float]]:
+    """Return a row an entry by `COLUMNS`; what is no number is NaN."""
+    found: list[dict[str, str | float]] = []
     for entry in results.entries:
         values = [*_counted(entry, results.metric), entry.over_seeds.deviation]
         for name in FIGURES:
             values += [entry.source.get(name, math.nan), entry.spread(name).mean]
         values += [entry.costs.get(name, math.nan) for name in COLUMNS[-5:]]
         names = (entry.name, entry.bundle, len(entry.runs), len(entry.done), results.metric)
-        rows.writerow([*names, *map(_plain, values)])
-    return text.getvalue()
+        cells: list[str | float] = [*names, *values]
+        found.append(dict(zip(COLUMNS, cells, strict=True)))
+    return found
 
 
 def runs_csv(results: Results) -> str:
@@ -198,7 +200,8 @@ def _minutes(entry: EntryResult) -> str:
 
 
 def _estimate(interval: Interval) -> str:
-    return f"{_number(interval.mean)} ({_between(interval, 3)})"
+    between = "" if math.isnan(interval.low) else f" ({_between(interval, 3)})"
+    return f"{_number(interval.mean)}{between}"
 
 
 def _between(interval: Interval, digits: int) -> str:

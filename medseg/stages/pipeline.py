@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import PartialError
-from medseg.pipeline import parts, read_pipeline
+from medseg.pipeline import Folds, parts, read_pipeline
 from medseg.runs import Run
 from medseg.stages.begin import Request
 from medseg.stages.display import Display
@@ -17,7 +17,7 @@ from medseg.stages.track import tracked
 
 
 def run_pipeline(
-    path: Path, request: Request, display: Display, *, folds: Sequence[int] = ()
+    path: Path, request: Request, display: Display, *, folds: Folds | None = None
 ) -> Run:
     """Run what a pipeline's file asks for, and return the parent of its runs.
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from medseg.bundle import Bundle, Config
 from medseg.data.splits import Splits
 from medseg.errors import Problem, UsageError
-from medseg.pipeline import KIND, Entry, Part, Pipeline
+from medseg.pipeline import KIND, Entry, Folds, Part, Pipeline
 from medseg.runs import Run, new_run, open_run
 from medseg.stages.begin import Request, configured, started
 from medseg.stages.display import Display
@@ -81,7 +81,7 @@ def tasks_of(
     configs: Sequence[Config],
     splits: Splits,
     *,
-    folds: Sequence[int] = (),
+    folds: Folds | None = None,
     seed: int | None = None,
 ) -> list[Task]:
     """Return the tasks: all entries with one seed before the next, so that a part is of use too.
@@ -101,7 +101,7 @@ def tasks_of(
         (repeat, fold, part, config)
         for part, config in zip(parts, configs, strict=True)
         for repeat in ((seed,) if seed is not None else part.seeds)
-        for fold in folds or (range(count) if part.folds == "all" else part.folds)
+        for fold in _folds(folds or part.folds, count)
     ]
     if missing := sorted({fold for _, fold, *_ in wanted if fold >= count}):
         found = f"fold {missing[0]} does not exist"
@@ -146,6 +146,10 @@ def left(run: Run, stages: Sequence[str]) -> Iterator[str]:
     """Yield the stages that a run has still to do; one that was trained is not trained again."""
     trained = (run.folder / "weights.safetensors").exists()
     yield from (stage for stage in stages if not (trained and stage in ("prepare", "train")))
+
+
+def _folds(folds: Folds, count: int) -> Sequence[int]:
+    return range(count) if folds == "all" else list(dict.fromkeys(folds))
 
 
 def _task(part: Part, config: Config, splits: Splits) -> Task:
