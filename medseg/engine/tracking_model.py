@@ -4,6 +4,7 @@ What is registered comes from a run's folder: ``weights.safetensors``, ``inferen
 ``manifest.yaml``.
 """
 
+import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -32,12 +33,17 @@ FILES = {
 _FOLDER = "model"
 _CODE = Path(__file__).with_name("tracking_pyfunc.py")
 
-# A spacing of zeros is refused: it stands for one that was not given.
-SIGNATURE = ModelSignature(
-    inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1), "image")]),
-    outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1), "masks")]),
-    params=ParamSchema([ParamSpec("spacing_mm", DataType.double, [0.0, 0.0, 0.0], (-1,))]),
-)
+
+def signature(channels: int) -> ModelSignature:
+    """Return what a model takes and gives: an image of several channels has them first."""
+    shape = (-1, -1, -1) if channels == 1 else (channels, -1, -1, -1)
+    # A spacing of zeros is refused: it stands for one that was not given.
+    spacing = ParamSpec("spacing_mm", DataType.double, [0.0, 0.0, 0.0], (-1,))
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), shape, "image")]),
+        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1), "masks")]),
+        params=ParamSchema([spacing]),
+    )
 
 
 def register(client: MlflowClient, run_id: str, row: dict[str, Any], *, folder: Path) -> None:
@@ -80,6 +86,7 @@ def register(client: MlflowClient, run_id: str, row: dict[str, Any], *, folder: 
 
 def save(path: Path, folder: Path, *, metadata: dict[str, Any]) -> None:
     """Write the model in a run's folder to `path`, in MLflow's format."""
+    settings = json.loads((folder / FILES["inference"]).read_text())
     with warnings.catch_warnings():
         # It would rather have an example than the signature that it is given.
         warnings.simplefilter("ignore", UserWarning)
@@ -87,7 +94,7 @@ def save(path: Path, folder: Path, *, metadata: dict[str, Any]) -> None:
             path,
             python_model=str(_CODE),
             artifacts={key: str(folder / name) for key, name in FILES.items()},
-            signature=SIGNATURE,
+            signature=signature(settings.get("channels", 1)),
             pip_requirements=requirements(),
             metadata=metadata,
         )

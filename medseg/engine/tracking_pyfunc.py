@@ -45,9 +45,9 @@ class Segmenter(PythonModel):  # type: ignore[misc]
 
         Args:
             context: MLflow's own.
-            model_input: ``{"image": (I, J, K)}``, intensities as they were measured. I grows to the
-                patient's left, J to the back, K to the feet: columns, rows and slices of an axial
-                series from head to feet.
+            model_input: ``{"image": (I, J, K)}``, intensities as they were measured; of a model
+                of several channels ``(C, I, J, K)``. I grows to the patient's left, J to the back,
+                K to the feet: columns, rows and slices of an axial series from head to feet.
             params: ``spacing_mm``, the voxel's edges along I, J and K.
 
         Raises:
@@ -61,9 +61,12 @@ class Segmenter(PythonModel):  # type: ignore[misc]
         if min(i_mm, j_mm, k_mm) <= 0:
             found, fix = f"{i_mm:g} x {j_mm:g} x {k_mm:g} mm", "params={'spacing_mm': [i, j, k]}"
             raise DataError(Problem("E-SPACING", "volume", found, "three edges above 0 mm", fix))
-        image = np.ascontiguousarray(model_input["image"].T, np.float32)  # slices first in memory
-        grid = lpi_grid(image.shape[::-1], (i_mm, j_mm, k_mm))
-        volume = on_grid(torch.from_numpy(image.T)[None], grid)
+        image = model_input["image"]
+        channels = image if image.ndim == 4 else image[None]
+        # Slices first in memory, as when they are read from files.
+        voxels = np.ascontiguousarray(channels.transpose(0, 3, 2, 1), np.float32)
+        grid = lpi_grid(channels.shape[1:], (i_mm, j_mm, k_mm))
+        volume = on_grid(torch.from_numpy(voxels).permute(0, 3, 2, 1), grid)
         item = self._before({"scan_id": "volume", "image": volume})
         decided = self._inferer(item["image"], self._network, native=item["native"])
         return {"masks": np.asarray(decided.masks, np.uint8)}

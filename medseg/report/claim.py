@@ -80,12 +80,16 @@ def claim_items(facts: RunFacts, rows: Sequence[OrganRow]) -> list[Item]:
 
 def _of_data(facts: RunFacts) -> dict[int, str]:
     data, manifest = data_rows(facts), facts.manifest
-    organs = (f"{o.meaning} (SNOMED CT {o.snomed})" for o in manifest.labels.organs)
-    spacing = " × ".join(f"{mm:g}" for mm in facts.config.get("spacing_mm", ()))
+    organs = (
+        f"{o.meaning} (SNOMED CT {o.snomed})" if o.snomed else o.meaning
+        for o in manifest.labels.organs
+    )
+    spacing = " × ".join(f"{mm:g}" for mm in facts.config.get("spacing_mm") or ())
+    scaled = f"Resampled to {spacing} mm." if spacing else "Resized, whatever the scale."
     sides = "; ".join(map(_side, facts.sides))
     return {
         7: facts.data_title if facts.phantom else f"{manifest.title}, {manifest.source.url}",
-        9: f"Resampled to {spacing} mm. {facts.metadata.get('image_classes', '')}".strip(),
+        9: f"{scaled} {facts.metadata.get('image_classes', '')}".strip(),
         10: joined(data, "Left out") or "None was left out.",
         11: "; ".join(organs),
         13: "A scan with missing or damaged slices is refused; nothing is filled in. A scan "
