@@ -174,6 +174,17 @@ class Manifest(_Facts):
         return LabelSet(organs, tuple(self.priority))
 
     @property
+    def scale_note(self) -> str:
+        """What to know of millimetres that are none; empty where the spacing is known."""
+        if self.spacing_known:
+            return ""
+        edges = " x ".join(f"{side_mm:g}" for side_mm in self.spacing_mm or ())
+        return (
+            f"The files tell no spacing: a voxel is taken as {edges} mm, so distances and volumes "
+            "count voxels, not millimetres."
+        )
+
+    @property
     def excluded(self) -> Mapping[str, str]:
         """The scans left out by default, and who leaves them out and why; may be empty."""
         if self.exclude is None:

@@ -36,6 +36,8 @@ def score(run: Run, tracker: Tracker, display: Display) -> Evaluation:
         tracker.log_artifact(run.folder / name)
     tracker.log_metrics(numbers(done.summary), step=run.config["epochs"])
     display.say(summary_text(done.summary))
+    if manifest.scale_note:
+        display.say(manifest.scale_note)
     return done
 
 

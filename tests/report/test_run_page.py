@@ -9,6 +9,7 @@ import pytest
 from reported_run import MANIFEST, Page, facts_of, scores_of
 from scored_runs import score
 
+from medseg.data import read_manifest
 from medseg.report.cases import MOST_PICTURES, pictured
 from medseg.report.page import photograph
 from medseg.report.pictures import case_picture
@@ -157,6 +158,13 @@ def test_phantoms_are_not_taken_for_patients():
         assert words not in real
     assert "85 patients" in real
     assert "85 patients" not in made_up
+
+
+def test_millimetres_that_are_none_are_not_taken_for_some():
+    pictures = read_manifest("uwmgi").model_copy(update={"spacing_known": False})
+    page = run_page(facts_of(scores_of(3), manifest=pictures), {})
+    assert "distances and volumes count voxels, not millimetres" in page
+    assert "count voxels" not in run_page(facts_of(scores_of(3)), {})
 
 
 def test_failures_are_listed_with_their_pictures():
