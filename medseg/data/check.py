@@ -4,7 +4,7 @@ Order is judged by likeness: in a body, slices 3 mm apart resemble each other mo
 apart. Where the two neighbours of a slice are closer to each other than to it, or where exchanging
 two neighbours would bring all closer, the numbers in the names are probably wrong.
 
-Faults: E-PNG-TRUNC, E-PNG-CRC and the other faults of `medseg.io.png.read_slice`; E-LEAK.
+Faults: E-PNG-TRUNC, E-PNG-CRC and the other faults of `medseg.io.voxels.read_pixels`; E-LEAK.
 Warnings: W-ORDER, W-CONST, W-TWIN.
 """
 
@@ -24,8 +24,8 @@ from medseg.data.manifest import Manifest
 from medseg.data.readers import survey
 from medseg.data.slice_folder import SliceFolder, ranges
 from medseg.errors import DataError, Problem
-from medseg.io.png import read_slice
 from medseg.io.rle import area_px, decode_slices
+from medseg.io.voxels import Pixels, read_pixels
 from medseg.scan import Scan
 
 __all__ = ["Findings", "Summary", "inspect", "summarise"]
@@ -83,7 +83,7 @@ def inspect(
     """Return the sound scans of a data set and every problem found in it; never raises for data.
 
     Args:
-        root: The folder with ``train`` and ``train.csv``, or ``train`` itself.
+        root: The folder, laid out as the manifest says.
         manifest: The facts of the data set.
         exclude: Leave out the scans that the manifest knows to be bad.
         pixels: Decode every slice, and compare slices between scans; else check headers only.
@@ -94,10 +94,12 @@ def inspect(
         return findings
     problems = list(findings.problems)
     told = {(problem.code, problem.subject) for problem in problems}
+    # Two names of one fault: a colour picture that should be grey.
+    told |= {("E-MODE", subject) for code, subject in told if code == "E-CHANNELS"}
     broken: set[str] = set()
     done, total = 0, sum(len(folder.files) for folder in findings.folders.values())
     for scan_id, folder in findings.folders.items():
-        faults = _pixel_problems(scan_id, folder)
+        faults = _pixel_problems(scan_id, folder, channels=len(manifest.channels))
         if any(fault.level == "error" for fault in faults):
             broken.add(scan_id)
         # What the header showed is told already.
@@ -157,20 +159,20 @@ def _overlaps(
             yield f"{a} & {b}", (masks[0] & masks[1]).sum((1, 2))
 
 
-def _pixel_problems(scan_id: str, folder: SliceFolder) -> list[Problem]:
+def _pixel_problems(scan_id: str, folder: SliceFolder, *, channels: int) -> list[Problem]:
     """Return what only decoding shows: damage, flat slices, slices out of order."""
     problems: list[Problem] = []
     thumbnails, flat, saturated = [], [], []
     for number, path in zip(folder.numbers, folder.files, strict=True):
         try:
-            pixels = read_slice(path)
+            pixels = read_pixels(path, channels=channels)
         except DataError as error:
             problems += error.problems
             continue
-        highest = pixels.max()
-        if pixels.min() == highest:
+        lowest, highest = pixels.min((1, 2)), pixels.max((1, 2))  # of each channel
+        if (lowest == highest).any():
             flat.append(number)
-        elif np.count_nonzero(pixels == highest) * 2 > pixels.size:
+        elif np.count_nonzero(pixels == highest[:, None, None]) * 2 > pixels.size:
             saturated.append(number)
         thumbnails.append(_thumbnail(pixels))
     for numbers, what in ((flat, "of one constant value"), (saturated, "saturated over half")):
@@ -182,12 +184,12 @@ def _pixel_problems(scan_id: str, folder: SliceFolder) -> list[Problem]:
     return problems
 
 
-def _thumbnail(pixels: NDArray[np.uint16]) -> NDArray[np.float64]:
+def _thumbnail(pixels: Pixels) -> NDArray[np.float64]:
     """Return block means as a vector of mean 0 and length 1; a flat slice gives zeros."""
-    height, width = (max(1, n // _BLOCK_PX) for n in pixels.shape)
-    step = min(_BLOCK_PX, *pixels.shape)
-    cut = pixels[: height * step, : width * step]
-    means = cut.reshape(height, step, width, step).mean((1, 3)).ravel()
+    height, width = (max(1, n // _BLOCK_PX) for n in pixels.shape[1:])
+    step = min(_BLOCK_PX, *pixels.shape[1:])
+    cut = pixels[:, : height * step, : width * step]
+    means = cut.reshape(-1, height, step, width, step).mean((2, 4)).ravel()
     means -= means.mean()
     length = float(np.linalg.norm(means))
     if length > 0:

@@ -15,7 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from medseg.errors import DataError, Problem
+from medseg.geometry import Grid
 from medseg.io.png import PngHeader, read_header
 
 MAX_SLICES = 4096
@@ -68,14 +71,14 @@ def read_slice_folder(folder: Path, scan_id: str) -> SliceFolder:
     except OSError as error:
         return SliceFolder((), (), [unreadable(folder, error)])
     found = _named(folder, entries, problems)
-    kept = _without_copies(found, problems)
+    kept = without_copies(found, problems)
     files = tuple(path for path, _ in kept)
     names = tuple(name for _, name in kept)
     if not files:
         fix = "remove the folder or restore its slices"
         problems.append(Problem("E-EMPTY", scan_id, "no slices", EXAMPLE, fix))
     problems += _mixed(scan_id, names)
-    problems += _gaps(scan_id, kept)
+    problems += gaps(scan_id, kept)
     problems += _headers(scan_id, kept)
     if len(files) > MAX_SLICES:
         text = f"{len(files)} slices"
@@ -84,6 +87,17 @@ def read_slice_folder(folder: Path, scan_id: str) -> SliceFolder:
         text = f"slices in the scan: {len(files)}; a slice's neighbours are repeats of them"
         problems.append(Problem("W-SHORT", scan_id, text, "3 or more", level="warning"))
     return SliceFolder(files, names, problems)
+
+
+def own_grid(
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    axis_codes: tuple[str, str, str] | None,
+) -> Grid | None:
+    """Return where slices lie that grow to the head; None where they grow to the feet."""
+    x, y, z = spacing_mm
+    upwards = axis_codes is not None and axis_codes[2] == "S"
+    return Grid(shape, np.diag([-x, -y, z, 1.0])) if upwards else None
 
 
 def unreadable(path: Path, error: OSError) -> Problem:
@@ -147,7 +161,7 @@ def _named(
     return sorted(found, key=lambda item: (item[1].number, item[0].name))
 
 
-def _without_copies(
+def without_copies(
     found: list[tuple[Path, SliceName]], problems: list[Problem]
 ) -> list[tuple[Path, SliceName]]:
     """Return one file a slice number; a second is a copy that is dropped, or a fault."""
@@ -185,7 +199,8 @@ def _mixed(scan_id: str, names: Sequence[SliceName]) -> list[Problem]:
     return [Problem("E-MIXED", scan_id, found, "one size and spacing in a scan")]
 
 
-def _gaps(scan_id: str, kept: Sequence[tuple[Path, SliceName]]) -> list[Problem]:
+def gaps(scan_id: str, kept: Sequence[tuple[Path, SliceName]]) -> list[Problem]:
+    """Return a problem for each stretch of numbers that no slice has, between two that have."""
     problems = []
     for (before, a), (after, b) in pairwise(kept):
         missing = b.number - a.number - 1

@@ -19,6 +19,7 @@ from medseg.data.manifest import Manifest
 from medseg.data.slice_folder import (
     SliceFolder,
     is_text,
+    own_grid,
     ranges,
     read_slice_folder,
     unreadable,
@@ -168,13 +169,15 @@ def _scan(
             organ: tuple(_clean(rows[number, organ].rle) for number in slices.numbers)
             for organ in manifest.labels.names
         }
+    spacing_mm = (x_mm, y_mm, manifest.spacing_z_mm or 0.0)
     return Scan(
         scan_id=scan_id,
         slice_files=slices.files,
         slice_numbers=slices.numbers,
         size_px=name.size_px,
-        spacing_mm=(x_mm, y_mm, manifest.spacing_z_mm or 0.0),
+        spacing_mm=spacing_mm,
         rle=by_organ,
+        own_grid=own_grid((*name.size_px, len(slices.files)), spacing_mm, manifest.axis_codes),
     )
 
 

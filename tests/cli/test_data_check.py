@@ -323,7 +323,7 @@ def test_a_report_that_cannot_be_written_is_a_usage_error(kaggle, capsys, tmp_pa
 
 def test_a_quick_check_decodes_nothing(kaggle, capsys, monkeypatch):
     kaggle.add("case1_day0")
-    monkeypatch.setattr("medseg.data.check.read_slice", None)
+    monkeypatch.setattr("medseg.data.check.read_pixels", None)
     assert main(["data", "check", "--data", str(kaggle.save()), "--fast"]) == 0
     assert "0 errors, 0 warnings: sound" in capsys.readouterr().out
 

@@ -91,7 +91,7 @@ def test_an_unknown_name_tells_the_nearest():
         pytest.param("[230, 159, 0]", "[230, 159, 256]", r"colour\[2\]", id="colour too bright"),
         pytest.param('"14742008"', "14742008", r"labels\[0\]\.snomed", id="SNOMED is a number"),
         pytest.param("snomed:", "snomde:", r"snomde.*did you mean 'snomed'\?", id="misspelt key"),
-        pytest.param("[L, P, I]", "[L, P, S]", r"axis_codes\[2\]", id="slices to the head"),
+        pytest.param("[L, P, I]", "[L, P, A]", r"axis_codes\[2\]", id="slices to the front"),
         pytest.param("spacing_z_mm: 3.0", "spacing_z_mm: 0", "greater than 0", id="no distance"),
         pytest.param(
             "priority: [stomach, ", "priority: [", "each label once", id="priority of two"

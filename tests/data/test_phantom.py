@@ -16,8 +16,8 @@ from medseg.data.manifest import read_manifest
 from medseg.data.phantom import twin, write_phantom
 from medseg.data.phantom.smooth_noise import SmoothNoise
 from medseg.data.phantom.tubes import Tube, along, cut
-from medseg.data.statistics import organ_statistics, scan_statistics
 from medseg.data.readers import read_scans
+from medseg.data.statistics import organ_statistics, scan_statistics
 from medseg.errors import UsageError
 from medseg.io.png import read_header, read_slice
 from medseg.io.rle import decode_slices

@@ -249,3 +249,10 @@ def test_real_scans(shared_data):
     ]
     rows = [row for scan in scans for texts in scan.rle.values() for row in texts]
     assert len(rows) == 864
+
+
+def test_slices_may_grow_to_the_head(kaggle):
+    facts = UWMGI.model_dump(by_alias=True) | {"axis_codes": ("L", "P", "S")}
+    (scan,) = read_scans(kaggle.add("case1_day0").save(), type(UWMGI).model_validate(facts))
+    assert scan.grid.axis_codes == ("L", "P", "S")
+    assert scan.grid.spacing_mm == (1.5, 1.5, 3.0)

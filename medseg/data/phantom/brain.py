@@ -20,7 +20,7 @@ from medseg.data.phantom.smooth_noise import SmoothNoise
 Tone = tuple[float, float, float]
 
 SEQUENCES = 3
-_BOTTOM_MM, _TOP_MM = -52.0, 80.0  # from the skull base to just below the crown
+_BOTTOM_MM, _TOP_MM = -52.0, 72.0  # from the skull base to just below the crown
 
 _FAT: Tone = (0.78, 0.62, 0.42)
 _BONE: Tone = (0.07, 0.06, 0.07)
@@ -192,10 +192,10 @@ def _paint_brain(scene: _Scene, brain: Floats) -> None:
 def _paint_base(scene: _Scene, brain: Floats) -> None:
     """Paint what lies at the skull base: bone between the lobes, cerebellum and brain stem."""
     z, whole = scene.z_mm, scene.canvas.whole
-    if z > -12:
+    if z > -20:
         return
     for side in (-1, 1):
-        ridge = Ellipse(side * 40, 16, 30, 5.0 + 0.10 * (-12 - z), turn=side * 24)
+        ridge = Ellipse(side * 40, 16, 30, 4.0 + 0.15 * (-12 - z), turn=side * 24)
         scene.oval(ridge, _BONE, soft_mm=4)
     scene.oval(Ellipse(0, -30, 13, 0.30 * (-12 - z)), _BONE, soft_mm=5)
     little = scene.field(_CEREBELLUM)
