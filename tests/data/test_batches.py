@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from nnunet_layout import LABELS, MANIFEST, write_scans
 from tiny_scans import item_of, write_scan
 
 import medseg.data.batches as batches_module
-from medseg.data import EpochSampler, SliceBatches, SliceDataset
+from medseg.data import EpochSampler, SliceBatches, SliceDataset, read_manifest, read_scans
 from medseg.data.batches import in_advance
 from medseg.data.resident import ResidentVoxels
 from medseg.errors import UsageError
@@ -99,6 +100,35 @@ def test_batches_are_the_items_stacked(dataset, way, shape):
             assert batch["draw"].dtype == batch["slice"].dtype == torch.int64
             assert batch["image"].is_contiguous()
             assert batch["label"].is_contiguous()
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """Slices of scans of two channels, with a neighbour on either side."""
+    folder = tmp_path_factory.mktemp("colours")
+    manifest = folder / "livers.yaml"
+    manifest.write_text(MANIFEST.replace("READER", "volumes").replace("IMAGES", "imagesTr"))
+    scans = read_scans(write_scans(folder / "data"), read_manifest(manifest))
+    chain = preprocessing(organs=LABELS.names, spacing_mm=(0.8, 0.9, 5), roi_px=(8, 9))
+    items = [item_of(scan) for scan in scans]
+    return SliceDataset(items, chain, store_dir=folder / "store", roi_px=(8, 9), neighbours=3)
+
+
+def test_an_image_holds_all_channels_of_a_neighbour_together(colours):
+    samples = colours.samples([(0, 5)])  # slice 1 of the second scan
+    image, _ = colours.read(samples)
+    scan, top, left = colours.scans[1], int(samples.top[0]), int(samples.left[0])
+    expected = [scan.image[k, c, top : top + 8, left : left + 9] for k in (0, 1, 2) for c in (0, 1)]
+    np.testing.assert_array_equal(image[0], expected)
+
+
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_batches_of_several_channels_are_the_items_stacked(colours, way):
+    order = list(EpochSampler(colours, seed=1))
+    for number, batch in enumerate(batches(colours, **way)):
+        items = [colours[where] for where in order[5 * number : 5 * number + 5]]
+        same(batch, torch.utils.data.default_collate(items))
+        assert batch["image"].shape == (5, 6, 8, 9)
 
 
 @pytest.mark.parametrize("way", WAYS[:2])

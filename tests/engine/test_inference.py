@@ -56,6 +56,15 @@ def scan(image):
 # Slices
 
 
+def test_a_network_sees_all_channels_of_a_neighbour_together():
+    image = torch.stack([volume(4, 6, 5), -volume(4, 6, 5)])
+    network = Channels()
+    slabs = inferer(neighbours=3).logits(image.permute(3, 0, 2, 1), network)
+    of_slice = torch.cat(list(slabs))[2]
+    expected = [image[c, :, :, k].T for k in (1, 2, 3) for c in (0, 1)]
+    torch.testing.assert_close(of_slice, torch.stack(expected))
+
+
 def test_every_voxel_comes_back_in_its_place():
     image = volume(4, 6, 5)
     assert torch.equal(logits(image, Channels(), inferer(batch=2))[0], image)
