@@ -8,7 +8,7 @@ import torch
 
 from medseg.geometry import lpi_grid
 from medseg.transforms import ScaleByPercentilesd, on_grid
-from medseg.transforms.intensity import percentiles_above_minimum
+from medseg.transforms.intensity import ScaleByMaximumd, percentiles_above_minimum
 
 
 def whole(values):
@@ -104,3 +104,33 @@ def test_any_order_in_memory_scales_alike(order):
     scaled = ScaleByPercentilesd("image")({"image": volume(stored)})["image"]
     assert torch.equal(scaled.as_tensor(), expected.as_tensor())
     assert scaled.permute(0, 3, 2, 1).is_contiguous()
+
+
+def test_each_channel_has_percentiles_of_its_own():
+    values = torch.from_numpy(np.random.default_rng(0).random((2, 9, 8, 7))).float()
+    values[1] *= 1000
+    both = on_grid(values, lpi_grid((9, 8, 7), (1.0, 1.0, 1.0)))
+    scaled = ScaleByPercentilesd("image")({"image": both})["image"]
+    for channel in (0, 1):
+        alone = ScaleByPercentilesd("image")({"image": volume(values[channel])})["image"]
+        torch.testing.assert_close(scaled[channel], alone[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([0.0, 51.0, 204.0], [0.0, 0.25, 1.0], id="a picture"),
+        pytest.param([0.0, 0.0], [0.0, 0.0], id="black"),
+        pytest.param([-4.0, 2.0], [0.0, 1.0], id="below black"),
+        pytest.param([-4.0, -2.0], [0.0, 0.0], id="all below black"),
+    ],
+)
+def test_a_picture_is_divided_by_its_maximum(values, expected):
+    scaled = ScaleByMaximumd("image")({"image": whole(values)})["image"]
+    assert scaled.flatten().tolist() == expected
+
+
+def test_the_maximum_is_that_of_all_channels():
+    values = torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1, 1)
+    item = {"image": on_grid(values, lpi_grid((1, 1, 1), (1.0, 1.0, 1.0)))}
+    assert ScaleByMaximumd("image")(item)["image"].flatten().tolist() == [0.25, 0.5, 1.0]

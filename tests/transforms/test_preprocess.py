@@ -176,6 +176,27 @@ def test_other_errors_are_not_swallowed():
         preprocessing(["image"])({"image": 5})
 
 
+def test_pictures_without_a_scale_are_resized_and_come_back(tmp_path):
+    masks = {"a": np.zeros((1, 40, 24), bool)}
+    masks["a"][0, 10:30, 6:18] = True
+    scan = write_scan(tmp_path, 900 * masks["a"], masks=masks, spacing_mm=(1.0, 1.0, 1.0))
+    chain = preprocessing(organs=["a"], spacing_mm=None, roi_px=(20, 16), intensity="maximum")
+    item = chain({"scan_id": scan.scan_id, "image": scan, "label": scan})
+    assert item["image"].shape == item["label"].shape == (1, 16, 20, 1)
+    assert grid_of(item["image"]).spacing_mm == pytest.approx((1.5, 2.0, 1.0))
+    # Rows 10 to 30 of 40 become 5 to 15 of 20, columns 6 to 18 of 24 become 4 to 12 of 16.
+    assert item["label"][0, 4:12, 5:15].all()
+    assert item["label"].sum() == 80
+    assert float(item["image"].max()) == 1
+    back = moved(item["label"], item["native"], mode="nearest")
+    np.testing.assert_array_equal(back[0, :, :, 0].numpy().T, masks["a"][0])
+
+
+def test_an_unknown_scaling_is_refused():
+    with pytest.raises(UsageError, match=r"intensity is 'max'.*one of percentiles, maximum"):
+        preprocessing(organs=["a"], intensity="max")
+
+
 def test_labels_without_organs_are_refused():
     with pytest.raises(UsageError, match="labels, but no organs"):
         preprocessing()
