@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pytest
 import torch
-from transformers import ResNetBackbone, ResNetConfig, ViTConfig, ViTModel
+from small_networks import IDLE, SMALL, loss_of, small
 
-from medseg import losses, models
+from medseg import models
 from medseg.data import read_manifest, read_scans
 from medseg.data.label_files import read_reference
 from medseg.io.png import read_slice
@@ -43,48 +43,22 @@ PUBLISHED = [
     ("deeplabv3plus_r101", {}, 4, 45_683_892),
     # The encoder of 85 798 656 (transformers, timm and the paper), and the head by hand.
     ("vit_b16", {}, 4, 85_798_656 + 9 * 256 * (768 + 3 * 256) + 4 * 512 + 4 * 257),
+    ("unetr_b16", {}, 4, 87_779_620),
+    ("unetr_s16", {}, 4, 23_062_180),
+    # MONAI's has 21 051 140; and a 1x1 convolution with biases for each of three coarser sizes.
+    ("dynunet", {}, 4, 21_051_140 + 4 * (64 + 128 + 256) + 3 * 4),
+    ("mednext_s", {}, 4, 5_472_132),
+    ("mednext_b", {}, 4, 10_432_068),
+    # As many for each of four coarser sizes.
+    ("mednext_s", {"deep_supervision": True}, 4, 5_472_132 + 4 * (64 + 128 + 256 + 512) + 4 * 4),
+    ("upernet_convnextv2_nano", {}, 4, 23_752_436),
+    ("upernet_convnextv2_tiny", {}, 4, 37_091_012),
+    ("maskformer_r18", {}, 4, 24_642_117),
+    ("maskformer_r50", {}, 4, 41_270_341),
+    ("maskformer_swin_t", {}, 4, 41_721_023),
     ("vit_s16", {}, 4, 21_665_664 + 9 * 256 * (384 + 3 * 256) + 4 * 512 + 4 * 257),
 ]
 
-# Small ones of the same make.
-SMALL = {
-    "unet": lambda c, k: models.UNet(c, k, base=8, levels=3),
-    "unet without skips": lambda c, k: models.UNet(c, k, base=8, levels=3, skips=False),
-    "resunet": lambda c, k: models.ResUNet(c, k, widths=(8, 16, 32)),
-    "unext": lambda c, k: models.unext(in_channels=c, out_channels=k),
-    "autoencoder": lambda c, k: models.UnpoolingAutoencoder(c, k, widths=(16, 32)),
-    "inception": lambda c, k: models.UnpoolingAutoencoder(
-        c, k, widths=(16, 32), blocks="inception"
-    ),
-    "deeplabv3plus": lambda c, k: models.DeepLabV3Plus(
-        ResNetBackbone(
-            ResNetConfig(
-                num_channels=c,
-                embedding_size=16,
-                hidden_sizes=[16, 32, 32, 32],
-                depths=[1, 1, 1, 1],
-                layer_type="basic",
-            )
-        ),
-        k,
-        rates=(1, 2, 3),
-    ),
-    "vit": lambda c, k: models.ViTSegmenter(
-        ViTModel(
-            ViTConfig(
-                num_channels=c,
-                image_size=48,
-                hidden_size=48,
-                intermediate_size=96,
-                num_attention_heads=3,
-                num_hidden_layers=2,
-            ),
-            add_pooling_layer=False,
-        ),
-        k,
-        head_channels=32,
-    ),
-}
 # Of the small networks with `drawn_without_chance`; found by this code, to notice its changes.
 GOLDEN = [
     ("unet", [-1.121761, 14.37969, -6.540959, 0.4448156, 0.4439017, 0.4478661]),
@@ -94,10 +68,22 @@ GOLDEN = [
     ("autoencoder", [1.098, 3.603899, -7.121298, 115.063, 218.8031, 120.4713]),
     ("inception", [1.15422, 1.045245, 7.855111, -0.05424867, -1.032228, 0.761396]),
     ("deeplabv3plus", [-1869.649, -9.862118, -4088.956, 5896.521, 6173.831, 5649.345]),
+    ("segformer", [2.193709, 2.240967, 2.250959, 4.364079, 4.360595, 4.354913]),
+    ("unetr", [-0.7098405, 1.010274, -0.01212162, 0.1309093, 0.3387251, 0.1306244]),
+    ("dynunet", [2.164989, 0.5601837, 2.758577, 0.4968261, 3.082726, 0.3872991]),
+    ("mednext", [37.44311, 9.311185, 56.56199, 10.23124, 49.60523, -63.89074]),
+    ("upernet", [-0.9576657, 3.84506, 3.29641, 6.04372, 7.818229, 4.805703]),
     ("vit", [-28.29949, 4.038927, 1.634287, 3.391418, 3.889732, 3.79055]),
 ]
-every_network = pytest.mark.parametrize(
-    "build", [pytest.param(build, id=name) for name, build in SMALL.items()]
+# They stand for all in the quick selection where a law takes seconds.
+QUICK = {"unet", "dynunet"}
+every_network = pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SMALL])
+every_network_slowly = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in SMALL
+    ],
 )
 
 
@@ -111,30 +97,42 @@ def test_parameter_counts_are_the_published_ones(name, settings, classes, count)
     assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
+def trained_with(network, images, masks):
+    """Return what the training step gives the loss."""
+    return network(images, masks) if getattr(network, "takes_masks", False) else network(images)
+
+
 @every_network
 @pytest.mark.parametrize(
-    ("channels", "classes", "size_px"),
+    ("channels", "organs", "overlapping", "size_px"),
     [
-        pytest.param(1, 1, (33, 47), id="1 channel, odd size"),
-        pytest.param(3, 4, (64, 96), id="3 channels, 4 classes"),
-        pytest.param(5, 3, (20, 70), id="5 channels, lower than deep"),
+        pytest.param(1, 1, True, (33, 47), id="1 channel, binary, odd size"),
+        pytest.param(3, 3, False, (64, 96), id="3 channels, exclusive classes"),
+        pytest.param(5, 3, True, (20, 70), id="5 channels, overlapping organs, lower than deep"),
     ],
 )
-def test_logits_have_the_size_of_the_images(build, channels, classes, size_px):
+def test_every_weight_learns_and_logits_are_dense(name, channels, organs, overlapping, size_px):
     torch.manual_seed(0)
-    network = build(channels, classes)
-    logits = network(torch.randn(2, channels, *size_px))
-    assert logits.shape == (2, classes, *size_px)
-    logits.square().mean().backward()
+    classes = organs if overlapping else organs + 1
+    network = small(name, channels, classes, overlapping=overlapping)
+    images = torch.randn(2, channels, *size_px)
+    masks = (torch.rand(2, organs, *size_px) > 0.6).to(torch.uint8)
+    loss = loss_of(name, overlapping=overlapping)(trained_with(network, images, masks), masks)
+    assert loss.ndim == 0
+    loss.backward()
     still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
-    # What a normalisation of the batch takes away again has no gradient but of rounding.
-    assert [name for name in still if not name.endswith("bias")] == []
+    # What a normalisation takes away again has no gradient but of rounding.
+    learning = (each for each in still if not any(part in each for part in IDLE))
+    assert [each for each in learning if not each.endswith("bias")] == []
+    for mode in (True, False):
+        with torch.no_grad():
+            assert network.train(mode)(images).shape == (2, classes, *size_px)
 
 
 @every_network
-def test_a_copy_of_the_state_gives_the_same_logits_and_so_does_torchscript(build):
+def test_a_copy_of_the_state_gives_the_same_logits_and_so_does_torchscript(name):
     torch.manual_seed(1)
-    network, other = build(3, 2), build(3, 2)
+    network, other = small(name, 3, 2), small(name, 3, 2)
     network(torch.randn(4, 3, 48, 48))  # statistics that are not the identity
     network.eval()
     kept = io.BytesIO()
@@ -143,17 +141,51 @@ def test_a_copy_of_the_state_gives_the_same_logits_and_so_does_torchscript(build
     other.load_state_dict(torch.load(kept, weights_only=True))
     script = torch.jit.script(copy.deepcopy(network))
     with torch.inference_mode():
-        for size_px in ((48, 48), (37, 65)):
+        for size_px in ((48, 48), (37, 65), (9, 5)):
             images = torch.randn(2, 3, *size_px)
             expected = network(images)
             assert torch.equal(other.eval()(images), expected)
             assert torch.allclose(script(images), expected, atol=1e-5)
 
 
-@every_network
-def test_bfloat16_is_near_float32(build):
+def compiled(name, backend):
+    """Return a small network's logits, and those of its compiled copy."""
     torch.manual_seed(2)
-    network = build(3, 2)
+    torch.compiler.reset()
+    network = small(name, 3, 2).eval()
+    images = torch.randn(2, 3, 48, 56)
+    copied = torch.compile(network, backend=backend, dynamic=False)
+    with torch.no_grad():
+        return network(images), copied(images)
+
+
+@every_network_slowly
+def test_the_compiler_can_follow(name):
+    expected, found = compiled(name, "eager")
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@every_network
+def test_compiled_code_gives_the_same_logits(name):
+    expected, found = compiled(name, "inductor")
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+@every_network
+def test_an_exported_graph_gives_the_same_logits(name):
+    torch.manual_seed(4)
+    network, images = small(name, 3, 2).eval(), torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        graph = torch.export.export(network, (images,)).module()
+        assert torch.allclose(graph(images), network(images), atol=1e-5)
+
+
+@every_network
+def test_bfloat16_is_near_float32(name):
+    torch.manual_seed(2)
+    network = small(name, 3, 2)
     images = torch.randn(4, 3, 48, 48)
     network(images)
     network.eval()
@@ -175,7 +207,7 @@ def drawn_without_chance(network):
 
 @pytest.mark.parametrize(("name", "expected"), [pytest.param(*row, id=row[0]) for row in GOLDEN])
 def test_logits_are_those_of_the_day_it_was_written(name, expected):
-    network = drawn_without_chance(SMALL[name](2, 2))
+    network = drawn_without_chance(small(name, 2, 2))
     images = torch.cos(torch.arange(2 * 40 * 56, dtype=torch.float32) * 0.13).reshape(1, 2, 40, 56)
     with torch.inference_mode():
         logits = network(images)
@@ -198,15 +230,15 @@ def batch(tiny_phantom):
     return torch.from_numpy(images)[:, None][middle], torch.from_numpy(chosen[middle]).float()
 
 
-@every_network
-def test_one_batch_is_learnt_by_heart(build, batch):
+@every_network_slowly
+def test_one_batch_is_learnt_by_heart(name, batch):
     torch.manual_seed(3)
     images, masks = batch
-    network = build(1, masks.shape[1])
-    loss_of, optimizer = losses.dice_bce(), torch.optim.Adam(network.parameters(), lr=2e-3)
+    network = small(name, 1, masks.shape[1])
+    loss_fn, optimizer = loss_of(name), torch.optim.Adam(network.parameters(), lr=5e-3)
     dice = 0.0
     for step in range(800):
-        loss = loss_of(network(images), masks)
+        loss = loss_fn(trained_with(network, images, masks), masks)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
