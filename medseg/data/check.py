@@ -23,6 +23,7 @@ from medseg.data.hashes import Twins, slice_hashes, twins
 from medseg.data.manifest import Manifest
 from medseg.data.readers import survey
 from medseg.data.slice_folder import SliceFolder, ranges
+from medseg.data.volumes import volume_problems
 from medseg.errors import DataError, Problem
 from medseg.io.rle import area_px, decode_slices
 from medseg.io.voxels import Pixels, read_pixels
@@ -107,6 +108,10 @@ def inspect(
         done += len(folder.files)
         if progress:
             progress(done, total)
+    for scan in findings.scans:
+        if scan.volume_files and (faults := volume_problems(scan)):
+            problems += faults
+            broken |= {scan.scan_id} if any(f.level == "error" for f in faults) else set()
     sound = tuple(scan for scan in findings.scans if scan.scan_id not in broken)
     hashes = {scan.scan_id: slice_hashes(scan) for scan in sound}
     problems += [_twin_problem(pair) for pair in twins(sound, hashes)]

@@ -20,6 +20,7 @@ from medseg.data.manifest import Manifest
 from medseg.errors import DataError, MedsegError, Problem
 from medseg.geometry import require_same_grid
 from medseg.io.nifti import read_grid
+from medseg.io.voxels import read_voxels
 from medseg.scan import Scan
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -90,6 +91,23 @@ def volume(
         volume_files=paths,
         own_grid=grid,
     )
+
+
+def volume_problems(scan: Scan) -> list[Problem]:
+    """Return what only reading shows of a volume: damage, one constant value, unknown codes."""
+    problems: list[Problem] = []
+    try:
+        for path, channel in zip(scan.volume_files, read_voxels(scan), strict=True):
+            if channel.min() == channel.max():
+                found = f"is {channel.flat[0]:g} everywhere"
+                problems.append(Problem("W-CONST", str(path), found, level="warning"))
+    except DataError as error:
+        problems += error.problems
+    try:
+        any((scan.rle or {}).values())
+    except DataError as error:
+        problems += error.problems
+    return problems
 
 
 def channel_files(folder: Path) -> dict[str, dict[int, Path]]:

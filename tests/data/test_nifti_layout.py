@@ -5,6 +5,7 @@ import pytest
 from nnunet_layout import GRID, LABELS, MANIFEST, label_map, voxels, write_scans
 
 from medseg.data import Store, inference_items, item_of, make_splits, read_manifest, read_scans
+from medseg.data.check import inspect
 from medseg.data.content import content_hash
 from medseg.data.hashes import scan_hash
 from medseg.data.label_files import read_reference
@@ -108,6 +109,24 @@ def test_a_code_that_is_no_organs_is_refused_when_rows_are_asked_for(root, manif
     write_image(path, codes.astype(np.float32), GRID)
     with pytest.raises(DataError, match=r"E-LABEL.*holds codes \[2\].*0 or 1 liver, 3 tumour"):
         make_splits(read_scans(root, manifest))
+
+
+def test_the_full_check_reads_voxels_and_labels(root, manifest):
+    assert inspect(root, manifest).problems == ()
+    write_image(root / "imagesTr" / "c_0001.nii.gz", np.full(GRID.shape, 7, np.float32), GRID)
+    codes = label_map(0)
+    codes[0, 0, 0] = 9
+    write_image(root / "labelsTr" / "b.nii.gz", codes.astype(np.float32), GRID)
+    path = root / "imagesTr" / "a_day1_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    findings = inspect(root, manifest)
+    told = [(problem.code, problem.subject.rpartition("/")[2]) for problem in findings.problems]
+    assert told == [
+        ("E-NII-TRUNC", "a_day1_0000.nii.gz"),
+        ("E-LABEL", "b.nii.gz"),
+        ("W-CONST", "c_0001.nii.gz"),
+    ]
+    assert [scan.scan_id for scan in findings.scans] == ["a_day2", "c"]
 
 
 def test_a_folder_without_volumes_is_empty(tmp_path, manifest):
