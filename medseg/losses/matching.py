@@ -7,7 +7,6 @@ with which the costs of all pairs add up to the least.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,22 +15,13 @@ from torch import Tensor
 from medseg.losses.overlap import exclusive_classes
 
 
-class Segments(NamedTuple):
-    """The n segments of one image; n is 0 where organs may overlap and none is there.
-
-    Attributes:
-        classes: ``(n,)`` int64, ascending, each once.
-        masks: ``(n, H, W)`` bool; none is empty.
-    """
-
-    classes: Tensor
-    masks: Tensor
-
-
 def class_masks(
     masks: Tensor, *, painting_order: Sequence[int] | None = None, overlapping: bool = False
 ) -> Tensor:
-    """Return the pixels of each class, ``(B, classes, H, W)`` bool.
+    """Return the pixels of each class, ``(B, classes, H, W)`` bool; those with any are segments.
+
+    Where classes exclude each other, the background is one of them, and the one segment of an empty
+    slice. An empty slice of organs that may overlap has none.
 
     Args:
         masks: Organ masks ``(B, K, H, W)``, not 0 where the organ is.
@@ -43,23 +33,6 @@ def class_masks(
         return masks != 0
     classes = exclusive_classes(masks, painting_order)
     return classes[:, None] == torch.arange(masks.shape[1] + 1, device=masks.device)[:, None, None]
-
-
-def segments(
-    masks: Tensor, *, painting_order: Sequence[int] | None = None, overlapping: bool = False
-) -> list[Segments]:
-    """Return the segments of each image of a batch; arguments as for `class_masks`.
-
-    Where classes exclude each other, the background is one of them, and the one segment of an empty
-    slice. It waits for the device once: how many segments there are is a number.
-    """
-    owned = class_masks(masks, painting_order=painting_order, overlapping=overlapping)
-    there = owned.flatten(2).any(2).cpu()
-    found = []
-    for image, present in zip(owned, there, strict=True):
-        classes = present.nonzero()[:, 0].to(masks.device)
-        found.append(Segments(classes, image[classes]))
-    return found
 
 
 def assigned(costs: Tensor, present: Tensor) -> Tensor:

@@ -85,6 +85,28 @@ class MaskFormer(nn.Module):
             class_probs, last.mask_logits, (height, width), overlapping=self.overlapping
         )
 
+    def initialise(self) -> None:
+        """Draw the weights behind the backbone as the authors do.
+
+        transformers draws those of the decoder and of the queries with a deviation of 0.02, as if a
+        checkpoint were to be loaded over them. The authors' queries, which nothing but this tells
+        apart at the start, have a deviation of 1.
+        """
+        module = self.transformer_module
+        for root in (self.pixel_level_module.decoder, module.input_projection or nn.Identity()):
+            for part in root.modules():
+                if isinstance(part, nn.Conv2d):
+                    nn.init.kaiming_uniform_(part.weight, a=1)
+        for name, weight in module.decoder.layers.named_parameters():
+            if weight.ndim > 1:
+                # The authors' queries, keys and values are rows of one matrix.
+                packed = name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
+                nn.init.xavier_uniform_(weight, gain=0.5**0.5 if packed else 1.0)
+        nn.init.normal_(module.queries_embedder.weight)
+        for part in (*self.mask_embedder.modules(), self.class_predictor):
+            if isinstance(part, nn.Linear):
+                part.reset_parameters()
+
     def _decoded(self, maps: Tensor) -> list[Tensor]:
         """Return the queries ``(B, Q, E)`` after each decoder layer that looked at the maps."""
         module = self.transformer_module
@@ -194,28 +216,5 @@ def _built(backbone: Any, classes: int, *, queries: int, overlapping: bool) -> M
         num_labels=classes,
     )
     network = MaskFormer(MaskFormerForInstanceSegmentation(config), overlapping=overlapping)
-    _initialise(network)
+    network.initialise()
     return network
-
-
-def _initialise(network: MaskFormer) -> None:
-    """Draw the weights behind the backbone as the authors do.
-
-    transformers draws those of the decoder and of the queries with a deviation of 0.02, as for a
-    checkpoint to be loaded over them. The authors' queries, which nothing but this tells apart at
-    the start, have a deviation of 1.
-    """
-    module = network.transformer_module
-    parts = (network.pixel_level_module.decoder, module.input_projection or nn.Identity())
-    for part in (part for root in parts for part in root.modules()):
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_uniform_(part.weight, a=1)
-    for name, weight in module.decoder.layers.named_parameters():
-        if weight.ndim > 1:
-            # The authors' queries, keys and values are rows of one matrix.
-            packed = name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
-            nn.init.xavier_uniform_(weight, gain=0.5**0.5 if packed else 1.0)
-    nn.init.normal_(module.queries_embedder.weight)
-    for part in (*network.mask_embedder.modules(), network.class_predictor):
-        if isinstance(part, nn.Linear):
-            part.reset_parameters()
