@@ -75,16 +75,26 @@ def configured(request: Request, display: Display) -> Config:
     """Return the configuration of a new run, before it has a folder.
 
     Raises:
-        UsageError: A setting is not there, or the fold is none of the folds.
+        UsageError: A setting is not there, the fold is none of the folds, or the network does not
+            fit the labels.
     """
     demo = request.demo or request.data is None
     bundle = find_bundle(request.target)
     config = bundle.config("train", *["demo"] * demo, settings=request.settings)
+    if faults := [*misfits(config)]:
+        raise UsageError(*faults)
     data = request.data or _phantom(request.output, config["manifest"], display)
     if request.fold >= config["folds"]:
         found, expected = f"fold {request.fold} does not exist", f"0-{config['folds'] - 1}"
         raise UsageError(Problem("E-FOLD", bundle.name, found, expected))
-    return config | {"dataset_dir": str(data.resolve())} | _places(request)
+    return config | _data(config["manifest"], data) | _places(request)
+
+
+def _data(manifest: str, folder: Path) -> Config:
+    """Return where the data and their manifest lie, wherever a later command is called from."""
+    own = Path(manifest)
+    told = str(own.resolve()) if own.is_file() else manifest
+    return {"dataset_dir": str(folder.resolve()), "manifest": told}
 
 
 def _is_new(request: Request, before: Run | None) -> bool:
