@@ -2,7 +2,8 @@
 
 Lengths are in pixels of a picture of 512, whatever its size. A cell is a wavy disc with a dark
 membrane, a granular body and a nucleus; bodies differ in brightness, and some are hardly brighter
-than the ground. Out-of-focus shadows, debris and uneven light are no cells.
+than the ground. Cells out of focus, debris and uneven light are not in the mask, whose outlines
+stray from the rims as those of a hand do.
 """
 
 from typing import NamedTuple
@@ -10,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.phantom.canvas import Floats
+from medseg.data.phantom.canvas import Box, Floats
 from medseg.data.phantom.noise import normals
 from medseg.data.phantom.smooth_noise import SmoothNoise
 
 SIDE = 512
 OVERLAP = 192  # the grey value of a mask where two cells lie over each other
+_HAND = 3.5  # how far an outline strays from the rim
 _WAVES = 5
 _TRIES = 400
 
@@ -30,6 +32,7 @@ class Cell(NamedTuple):
     phases: NDArray[np.floating]
     body: float
     rim: float
+    membrane: float
     nucleus: tuple[float, float, float]
 
 
@@ -72,11 +75,14 @@ def render(cells: list[Cell], rng: np.random.Generator, *, side_px: int) -> Dish
     soft = max(1.5, SIDE / side_px)
     texture = grain.plane(axis, axis, 3.0)
     picture = 0.40 + 0.020 * fine.plane(axis, axis, 9.0) + 0.012 * texture
-    for _ in range(int(rng.integers(2, 6))):
-        _shade(picture, rng, axis)
+    for x, y, radius in rng.uniform((0, 0, 20), (SIDE, SIDE, 55), (int(rng.integers(6, 16)), 3)):
+        _blur(picture, axis, _cell(rng, x, y, radius, 0.52))
+    stray = np.float32(_HAND) * fine.plane(axis, axis, 200.0)
     count = np.zeros((side_px, side_px), np.float32)
     for cell in cells:
-        _paint(cell, picture, count, axis=axis, texture=texture, soft=soft)
+        _paint(cell, picture, axis=axis, texture=texture, soft=soft)
+        box, field = _field(cell, axis)
+        count[box] += np.clip(np.float32(0.5) - (field + stray[box]) / np.float32(soft), 0, 1)
     _debris(picture, rng, axis)
     light = np.exp(0.10 * broad.plane(axis, axis, 5.0))
     noise = normals(rng, picture.shape) * np.float32(rng.uniform(0.015, 0.035))
@@ -95,54 +101,47 @@ def _cell(rng: np.random.Generator, x: float, y: float, radius: float, body: flo
         radius=radius,
         waves=rng.normal(0, 0.16, _WAVES) / order**0.8,
         phases=rng.uniform(0, 2 * np.pi, _WAVES),
-        body=float(body + rng.normal(0, 0.055)),
-        rim=float(rng.uniform(0.20, 0.33)),
+        body=float(body + rng.normal(0, 0.06)),
+        rim=float(rng.uniform(0.22, 0.36)),
+        membrane=float(rng.uniform(0.25, 0.75)),
         nucleus=(x + float(away[0]), y + float(away[1]), radius * float(rng.uniform(0.28, 0.42))),
     )
 
 
-def _field(cell: Cell, x: Floats, y: Floats) -> Floats:
-    """Return about the signed distance to a cell's rim, negative inside."""
-    dx, dy = x - np.float32(cell.x), y - np.float32(cell.y)
-    angle, reach = np.arctan2(dy, dx), np.ones(np.broadcast(dx, dy).shape, np.float32)
-    for order, (wave, phase) in enumerate(zip(cell.waves, cell.phases, strict=True), 2):
-        reach += np.float32(wave) * np.cos(order * angle + np.float32(phase))
-    return np.asarray(np.hypot(dx, dy) - np.float32(cell.radius) * reach, np.float32)
-
-
-def _paint(
-    cell: Cell, picture: Floats, count: Floats, *, axis: Floats, texture: Floats, soft: float
-) -> None:
-    """Lay a cell over the picture, and count it where it lies."""
-    reach = 1.9 * cell.radius + 8
+def _field(cell: Cell, axis: Floats) -> tuple[Box, Floats]:
+    """Return the window of a cell, and about the signed distance to its rim, negative inside."""
+    reach = 1.9 * cell.radius + 30
     columns = slice(*np.searchsorted(axis, (cell.x - reach, cell.x + reach)).tolist())
     rows = slice(*np.searchsorted(axis, (cell.y - reach, cell.y + reach)).tolist())
-    if columns.start == columns.stop or rows.start == rows.stop:
-        return
-    box = rows, columns
-    x, y = axis[None, columns], axis[rows, None]
-    field = _field(cell, x, y)
-    cover = np.clip(np.float32(0.5) - field / np.float32(soft), 0, 1)
+    dx, dy = axis[None, columns] - np.float32(cell.x), axis[rows, None] - np.float32(cell.y)
+    angle, far = np.arctan2(dy, dx), np.ones(np.broadcast(dx, dy).shape, np.float32)
+    for order, (wave, phase) in enumerate(zip(cell.waves, cell.phases, strict=True), 2):
+        far += np.float32(wave) * np.cos(order * angle + np.float32(phase))
+    return (rows, columns), np.asarray(np.hypot(dx, dy) - np.float32(cell.radius) * far, np.float32)
+
+
+def _paint(cell: Cell, picture: Floats, *, axis: Floats, texture: Floats, soft: float) -> None:
+    """Lay a cell over the picture: body, nucleus, membrane, and the halo around it."""
+    box, field = _field(cell, axis)
     part = picture[box]
     # A thin cell lets what lies under it shine through.
+    cover = np.clip(np.float32(0.5) - field / np.float32(soft), 0, 1)
     body = np.float32(cell.body) * (1 + 0.09 * texture[box])
     part += cover * np.float32(0.85) * (body - part)
-    nucleus = np.hypot(x - np.float32(cell.nucleus[0]), y - np.float32(cell.nucleus[1]))
-    inside = np.clip((np.float32(cell.nucleus[2]) - nucleus) / 3, 0, 1) * (field < -5)
+    x, y, radius = cell.nucleus
+    away = np.hypot(axis[None, box[1]] - np.float32(x), axis[box[0], None] - np.float32(y))
+    inside = np.clip((np.float32(radius) - away) / 3, 0, 1) * (field < -5)
     part += inside * np.float32(0.55) * (np.float32(cell.body + 0.13) - part)
     membrane = np.exp(-(((field + 2) / np.float32(2.6)) ** 2))
-    part += membrane * np.float32(0.75) * (np.float32(cell.rim) - part)
-    halo = np.exp(-(((field - 5) / np.float32(3.5)) ** 2))
-    part += halo * np.float32(0.05)
-    count[box] += cover
+    part += membrane * np.float32(cell.membrane) * (np.float32(cell.rim) - part)
+    part += np.float32(0.05) * np.exp(-(((field - 5) / np.float32(3.5)) ** 2))
 
 
-def _shade(picture: Floats, rng: np.random.Generator, axis: Floats) -> None:
-    """Add something out of focus: a broad shadow or glow without an edge."""
-    x, y = rng.uniform(0, SIDE, 2)
-    wide = rng.uniform(25, 60)
-    spread = ((axis[None] - x) ** 2 + (axis[:, None] - y) ** 2) / wide**2
-    picture += np.float32(rng.choice((-0.09, 0.10))) * np.exp(-spread).astype(np.float32)
+def _blur(picture: Floats, axis: Floats, cell: Cell) -> None:
+    """Lay a cell far out of focus over the picture: a body without a membrane."""
+    box, field = _field(cell, axis)
+    cover = np.clip(np.float32(0.5) - field / np.float32(30), 0, 1)
+    picture[box] += cover * np.float32(0.8) * (np.float32(cell.body) - picture[box])
 
 
 def _debris(picture: Floats, rng: np.random.Generator, axis: Floats) -> None:
