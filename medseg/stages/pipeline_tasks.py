@@ -115,14 +115,12 @@ def tasks_of(
 
 
 def runs_by_key(study: Run) -> dict[str, Run]:
-    """Return the runs below a pipeline's parent by their task's key; of two that which is done."""
+    """Return the runs below a pipeline's parent by their task's key."""
     found: dict[str, Run] = {}
-    for file in sorted(study.folder.parent.glob(f"*/{TASK}")):
+    for file in study.folder.parent.glob(f"*/{TASK}"):
         told = json.loads(file.read_text())
         if told["study"] == study.name and (file.parent / "config.json").exists():
-            run = open_run(file.parent)
-            if told["key"] not in found or done(run):
-                found[told["key"]] = run
+            found[told["key"]] = open_run(file.parent)
     return found
 
 
