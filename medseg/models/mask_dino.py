@@ -75,6 +75,8 @@ class MaskDINO(nn.Module):
         sizes: How large.
         two_stage: Choose the queries among the tokens of each image. Otherwise they are learnt, and
             the class logits have one more, for "no object".
+        boxes_from_masks: Begin with boxes around the masks of chosen tokens, not with those that
+            the box head gives.
         denoising: How many noised queries to train with; 0 trains without.
         overlapping: Organs may share pixels.
     """
@@ -82,13 +84,14 @@ class MaskDINO(nn.Module):
     takes_masks = True
     encoder_names = ("embedder", "stages")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the paper switches on and off
         self,
         backbone: "ResNetBackbone",
         out_channels: int,
         *,
         sizes: Sizes = Sizes(),  # noqa: B008 - a tuple
         two_stage: bool = False,
+        boxes_from_masks: bool = False,
         denoising: int = 100,
         overlapping: bool = False,
     ) -> None:
@@ -107,8 +110,10 @@ class MaskDINO(nn.Module):
             layers=sizes.encoder_layers,
             ffn=sizes.encoder_ffn,
         )
-        self.start = (SelectedQueries if two_stage else LearntQueries)(
-            queries=sizes.queries, width=width
+        self.start = (
+            SelectedQueries(queries=sizes.queries, width=width, from_masks=boxes_from_masks)
+            if two_stage
+            else LearntQueries(queries=sizes.queries, width=width)
         )
         self.decoder = RefiningDecoder(
             width=width,
@@ -198,6 +203,7 @@ def maskdino_r50(  # noqa: PLR0913 - the values of a bundle
     encoder_ffn: int = 1024,
     decoder_ffn: int = 2048,
     two_stage: bool = False,
+    boxes_from_masks: bool = False,
     denoising: int = 100,
     overlapping: bool = False,
 ) -> MaskDINO:
@@ -215,6 +221,7 @@ def maskdino_r50(  # noqa: PLR0913 - the values of a bundle
         encoder_ffn: Width of the feed-forward parts of the pixel decoder.
         decoder_ffn: Width of those of the decoder.
         two_stage: Choose the queries among the tokens of each image; else they are learnt.
+        boxes_from_masks: Begin with boxes around the masks of chosen tokens.
         denoising: How many noised queries to train with; 0 trains without.
         overlapping: Organs may share pixels.
     """
@@ -224,6 +231,7 @@ def maskdino_r50(  # noqa: PLR0913 - the values of a bundle
         out_channels,
         sizes=sizes,
         two_stage=two_stage,
+        boxes_from_masks=boxes_from_masks,
         denoising=denoising,
         overlapping=overlapping,
     )
@@ -238,6 +246,7 @@ def maskdino_r18(  # noqa: PLR0913 - the values of a bundle
     encoder_ffn: int = 512,
     decoder_ffn: int = 512,
     two_stage: bool = False,
+    boxes_from_masks: bool = False,
     denoising: int = 20,
     overlapping: bool = False,
 ) -> MaskDINO:
@@ -256,6 +265,7 @@ def maskdino_r18(  # noqa: PLR0913 - the values of a bundle
         out_channels,
         sizes=sizes,
         two_stage=two_stage,
+        boxes_from_masks=boxes_from_masks,
         denoising=denoising,
         overlapping=overlapping,
     )
