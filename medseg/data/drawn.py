@@ -41,7 +41,7 @@ def organ_of(manifest: Manifest) -> str:
     """Return the one organ that a picture can be the mask of.
 
     Raises:
-        UsageError: The manifest has more labels, or does not tell what pictures lack.
+        UsageError: The manifest has more labels than one.
     """
     names = manifest.labels.names
     if len(names) > 1:
