@@ -7,6 +7,7 @@ open only bundles you trust.
 """
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -16,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from medseg.bundle.naming import misnamed
 from medseg.errors import Problem, UsageError, cause_of
 from medseg.resources import shipped
 
@@ -123,24 +125,28 @@ class Opened:
 
         Raises:
             MedsegError: What a part raised on purpose while it was built.
+            UsageError: A library refused the values that one of its parts was given.
         """
         try:
             return self._parser.get_parsed_content(part)
         except RuntimeError as error:
-            raise cause_of(error) or error from None
+            raise cause_of(error) or _refused(error) or error from None
 
 
 def overridden(config: Config, settings: Mapping[str, Any], *, subject: str) -> Config:
     """Return a configuration with settings laid over it by id; text is read as JSON where it is.
 
     Raises:
-        UsageError: An id is not there, or a number is wanted; `subject` names the configuration.
+        UsageError: An id is not there, a number is wanted, or something is named that does not
+            exist (`misnamed`); `subject` names the configuration.
     """
     from monai.bundle import ConfigParser
 
     parser = ConfigParser(deepcopy(config))
     for key, value in _checked(settings, config, subject=subject).items():
         parser[key] = value
+    if faults := misnamed(parser.config):
+        raise UsageError(*faults)
     return {key: value for key, value in parser.config.items() if key != "_meta_"}
 
 
@@ -176,6 +182,14 @@ def carried_over(inference: Config, trained: Config) -> Config:
     }
     network = {k: v for k, v in trained["network_def"].items() if k != "weights"}
     return {**inference, **shared, "network_def": network}
+
+
+def _refused(error: RuntimeError) -> UsageError | None:
+    """Return what a library says against the values in the configuration, if that is the fault."""
+    built = re.match(r"Failed to instantiate component '(?!medseg\.)([\w.]+)'", str(error))
+    if built is None or not isinstance(error.__cause__, ValueError | TypeError):
+        return None
+    return UsageError(Problem("E-CONFIG", built[1], " ".join(str(error.__cause__).split())))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle import Bundle, Config, differences, find_bundle, overridden
+from medseg.bundle.fitting import misfits
 from medseg.data.phantom import TWINS, is_phantom, write_phantom
 from medseg.engine.device import device_of
 from medseg.errors import Problem, UsageError

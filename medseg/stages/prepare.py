@@ -20,11 +20,13 @@ def prepare(run: Run, tracker: Tracker, display: Display) -> Splits:
     A split that the run has already is kept: later stages must see the same sides.
 
     Raises:
-        DataError: The data set holds faults, or a patient or slice lies on two sides.
+        DataError: The data set holds faults, a patient or slice lies on two sides, or nothing of
+            the training side shows an organ.
     """
     manifest = read_manifest(run.config["manifest"])
     scans = read_scans(Path(run.config["dataset_dir"]), manifest)
     splits = split_of(run, scans)
+    sides = splits.fold(run.config["fold"])
     opened = Opened(run.config)
     store = Store(Path(run.config["store_dir"]))
     display.begin("prepare", len(scans))
@@ -35,7 +37,6 @@ def prepare(run: Run, tracker: Tracker, display: Display) -> Splits:
         progress=display.advance,
     )
     tracker.log_artifact(run.splits)
-    sides = splits.fold(run.config["fold"])
     for context, side in zip(("training", "validation", "test"), sides, strict=True):
         chosen = [scan for scan in scans if scan.scan_id in side]
         if chosen:
