@@ -47,11 +47,14 @@ def wiring(examined: Examined) -> str:
 
 def agreement(examined: Examined) -> str:
     """What training and inference both define is the same, and so are the networks."""
-    train, inference = (examined.bundle.config(name) for name in ("train", "inference"))
+    import torch
+
+    configs = [examined.bundle.config(name) for name in ("train", "inference")]
+    train, inference = configs
     shared = (train.keys() & inference.keys()) - APART
     rows = [f"{key} differs" for key in sorted(shared) if train[key] != inference[key]]
-    both = (examined.train, examined.inference)
-    networks = [examined.network(config).state_dict() for config in both]
+    with torch.device("meta"):  # names and shapes will do, and weights need not be drawn
+        networks = [examined.network(config).state_dict() for config in configs]
     shapes = [{name: tuple(t.shape) for name, t in each.items()} for each in networks]
     if shapes[0] != shapes[1]:
         rows.append("the networks of training and inference have other parameters")

@@ -10,7 +10,7 @@ from medseg import resources
 from medseg.cli import options
 from medseg.cli.lazy import LazyGroup
 from medseg.cli.options import State
-from medseg.errors import Problem, UsageError
+from medseg.errors import UsageError
 
 
 @click.group(cls=LazyGroup)
@@ -23,14 +23,17 @@ def bundle() -> None:
 @options.as_json
 @options.pass_state
 def list_bundles(state: State) -> None:
-    """List the bundles that are shipped with medseg."""
-    rows = [_described(name) for name in resources.names("bundles")]
+    """List the bundles that are shipped with medseg, with size and cost.
+
+    Cost is in thousand millions of multiplications with their additions, GMACs, for one window.
+    """
+    from medseg.bundle.listing import described
+
+    rows = [described(name) for name in resources.names("bundles")]
     if state.json:
         click.echo(json.dumps({"bundles": rows}))
-        return
-    width = max((len(row["name"]) for row in rows), default=0)
-    for row in rows:
-        click.echo(f"{row['name']:{width}}  {row['title']}")
+    elif rows:
+        click.echo(_table(rows))
 
 
 @bundle.command()
@@ -71,18 +74,83 @@ def check(context: click.Context, state: State, /, **asked: Any) -> None:  # noq
         context.exit(UsageError.exit_code)
 
 
-def _described(name: str) -> dict[str, str]:
-    """Return what a list tells of a bundle: its name, title, version and folder."""
-    folder = resources.shipped("bundles", name)
-    file = folder / "configs" / "metadata.json"
-    try:
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        found = f"cannot be read: {error}"
-        raise UsageError(Problem("E-METADATA", str(file), found, "a JSON object")) from error
-    return {
-        "name": name,
-        "title": str(metadata.get("name", "")),
-        "version": str(metadata.get("version", "")),
-        "folder": str(folder),
+@bundle.command()
+@click.argument("dataset")
+@click.argument("network")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write; default is DATASET_NETWORK here.",
+)
+@click.option("--like", metavar="BUNDLE", help="Bundle to take values from before all others.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of a bundle that is there.")
+@options.verbosity
+@options.as_json
+@options.pass_state
+def new(state: State, /, **asked: Any) -> None:  # noqa: ANN401
+    """Write a bundle for a network on a data set.
+
+    DATASET is the name of a data set that medseg knows, or a manifest's file; NETWORK is one of
+    medseg.models. Values come from the shipped bundles of the data set and of the network.
+    """
+    from medseg.stages.bundle_new import new_bundle
+
+    begun = new_bundle(
+        asked["dataset"],
+        asked["network"],
+        out=asked["out"],
+        like=asked["like"],
+        overwrite=asked["overwrite"],
+    )
+    homes = begun.recipe.homes
+    made = {
+        "folder": str(begun.bundle.root),
+        "data_from": homes.data.name if homes.data else None,
+        "network_from": homes.network.name if homes.network else None,
+        **begun.measured._asdict(),
     }
+    if state.json:
+        click.echo(json.dumps(made))
+    elif state.verbosity >= 0:
+        click.echo(_told(made))
+
+
+def _told(made: dict[str, Any]) -> str:
+    """Return where the values of a new bundle come from, and what to do next."""
+    data = made["data_from"] or "the manifest, by rule: see to spacing_mm and roi_px"
+    network = made["network_from"] or "the template: see to optimizer, lr_scheduler and epochs"
+    return "\n".join(
+        [
+            f"{made['folder']}: {made['parameters']:,} parameters, {made['gmacs']} GMACs",
+            f"values of the data set: from {data}",
+            f"values of the network: from {network}",
+            f"next: medseg bundle check {made['folder']}",
+        ]
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Return bundles as lines, what the network costs to the right of its name."""
+    head = ("bundle", "data set", "network", "labels", "parameters", "GMACs", "task")
+    lines = [head] + [
+        (
+            *(row["name"], row["dataset"], row["network"], row["label_mode"]),
+            _number(row["parameters"], 1e6, " M"),
+            _number(row["gmacs"], 1, ""),
+            row["task"],
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if name in ("parameters", "GMACs") else cell.ljust(width)
+            for cell, width, name in zip(line, widths, head, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _number(value: float | None, unit: float, suffix: str) -> str:
+    return "–" if value is None else f"{value / unit:.1f}{suffix}"

@@ -12,7 +12,7 @@ from medseg import resources
 from medseg.bundle import Bundle, find_bundle
 from medseg.bundle.checks import CHECKS, Outcome, outcomes
 from medseg.bundle.examined import Examined
-from medseg.data.phantom import write_phantom
+from medseg.data.phantom import TWINS, write_phantom
 from medseg.stages.display import Display
 
 
@@ -62,11 +62,12 @@ def check_bundles(
 
 
 def _phantom(bundle: Bundle, place: Path) -> Path | None:
-    manifest = bundle.written("train").get("manifest")
-    if manifest != "uwmgi":
+    """Return a small phantom of the bundle's data set; None where there is none."""
+    manifest = str(bundle.written("train").get("manifest"))
+    if manifest not in TWINS:
         return None
-    folder = place / "phantom"
-    return folder if folder.exists() else write_phantom(folder, patients=3, days=2, tiny=True)
+    folder = place / manifest
+    return folder if folder.exists() else write_phantom(folder, like=manifest, tiny=True)
 
 
 @contextmanager
