@@ -28,6 +28,16 @@ SOURCES = {
 }
 
 
+def test_the_example_of_the_readme_is_a_pipeline(repository, tmp_path):
+    text = (repository / "pipelines" / "README.md").read_text()
+    file = tmp_path / "example.yaml"
+    file.write_text(text.split("```yaml\n")[1].split("```")[0])
+    example = read_pipeline(file)
+    told = {key for key in type(example).model_fields if key in file.read_text()}
+    assert told == set(type(example).model_fields)
+    assert len(parts(example, file, demo=True)) == 2
+
+
 def test_the_five_experiments_are_shipped():
     assert names("pipelines") == [
         *("cells_unets", "crossval", "lgg_unext_settings", "uwmgi_networks", "uwmgi_segformer")

@@ -6,9 +6,12 @@ import signal
 from dataclasses import replace
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from reported_run import Page
 
+from medseg.bundle import Opened
+from medseg.engine.checkpoints import load_network
 from medseg.engine.tracking import default_uri
 from medseg.errors import DivergedError, PartialError, Stopped, UsageError
 from medseg.runs import open_run
@@ -23,7 +26,7 @@ real: Nothing.
 data: uwmgi
 costs: true
 source: {citation: Nobody}
-settings: {roi_px: [64, 64], epochs: 2, epoch_length: 3, batch_size: 4, val_interval: 1}
+settings: {roi_px: [64, 64], epochs: 2, epoch_length: 3, batch_size: 5, val_interval: 1}
 runs:
   - name: good
     bundle: uwmgi_segformer
@@ -144,6 +147,30 @@ def test_the_source_and_ours_are_told_for_every_figure(resumed):
         assert good[f"ours_{name}"] > 0
     assert good["parameters"] > 3e6
     assert good["training_memory_bytes"] > 4 * good["parameters"]
+
+
+def test_our_figures_are_means_over_slices_and_losses_over_batches(resumed, output):
+    parent, *_ = resumed
+    told = json.loads((parent / "summary.json").read_text())["runs"][0]
+    folder = next(output.glob("three_pipeline_demo/*-good_*"))
+    config = open_run(folder).config
+    config["train"]["dataset"]["data"]["role"] = "test"
+    opened = Opened(config)
+    network = opened["network"].eval()
+    load_network(network, open_run(folder).checkpoint)
+    items = list(opened["train::dataset"])
+    images, masks = (torch.stack([item[key] for item in items]) for key in ("image", "label"))
+    with torch.no_grad():
+        logits = torch.cat([network(image[None]) for image in images])
+        batches = [slice(first, first + 5) for first in range(0, len(items), 5)]
+        losses = [float(opened["loss"](logits[b], masks[b])) * len(masks[b]) for b in batches]
+    assert told["ours_validation_loss"] == pytest.approx(sum(losses) / len(items), rel=2e-3)
+    dice = []
+    for organ in range(3):
+        for pred, truth in zip(logits.argmax(1) == organ + 1, masks[:, organ].bool(), strict=True):
+            size = int(pred.sum() + truth.sum())
+            dice.append(2 * int((pred & truth).sum()) / size if size else 1.0)
+    assert told["ours_dice"] == pytest.approx(sum(dice) / len(dice), abs=2e-3)
 
 
 def test_runs_are_nested_below_the_parent_with_its_files(resumed, output):
