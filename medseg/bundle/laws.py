@@ -6,18 +6,31 @@ laws hold them to it.
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 
 from medseg.bundle.configuration import APART, Config, Opened, ids
 from medseg.bundle.examined import Broken, Examined, told
 from medseg.bundle.wiring import VALUES, template
+from medseg.errors import UsageError
 
 LIBRARIES = ("torch", "monai", "ignite")
 
 
 def targets(examined: Examined) -> str:
-    """Every ``_target_`` is a public name of medseg, or is MONAI's, torch's or ignite's."""
-    found = {t for file in _texts(examined) for t in _targets(file)}
-    return told(f"{t}: {fault}" for t in sorted(found) if (fault := _fault_of(t)))
+    """Every name leads somewhere, and what is called is public: medseg's, MONAI's or torch's."""
+    bundle, rows = examined.bundle, []
+    for names in (("train",), ("train", "demo"), ("train", "evaluate"), ("inference",)):
+        if not (bundle.root / "configs" / f"{names[-1]}.json").is_file():
+            continue
+        try:
+            bundle.config(*names)
+        except UsageError as error:
+            rows += [f"{names[-1]}.json: {p.subject}: {p.found}" for p in error.problems]
+        called = sorted(set(_targets(bundle.written(names[-1]))))
+        rows += [
+            f"{names[-1]}.json: {each} {fault}" for each in called if (fault := _private(each))
+        ]
+    return told(rows)
 
 
 def overlays(examined: Examined) -> str:
@@ -103,12 +116,6 @@ def preprocessing(examined: Examined) -> str:
     return ""
 
 
-def _texts(examined: Examined) -> Iterator[Config]:
-    for name in ("train", "inference", "evaluate", "demo"):
-        if (examined.bundle.root / "configs" / f"{name}.json").is_file():
-            yield examined.bundle.written(name)
-
-
 def _targets(part: object) -> Iterator[str]:
     if isinstance(part, Mapping):
         if "_target_" in part:
@@ -119,22 +126,15 @@ def _targets(part: object) -> Iterator[str]:
             yield from _targets(each)
 
 
-def _fault_of(target: str) -> str:
-    """Return what is wrong with the name of a callable, or nothing."""
-    if "." not in target:
-        from monai.bundle import ComponentLocator
-
-        return "" if ComponentLocator().get_component_module_name(target) else "MONAI has none"
+def _private(target: str) -> str:
+    """Return why a callable is not one that bundles may name, or nothing."""
     home, _, name = target.rpartition(".")
     top = target.partition(".")[0]
-    if top not in ("medseg", *LIBRARIES):
+    if home and top not in ("medseg", *LIBRARIES):
         return f"is none of {', '.join(('medseg', *LIBRARIES))}"
-    try:
-        module = import_module(home)
-    except ImportError as error:
-        return str(error)
-    public = getattr(module, "__all__", ()) if top == "medseg" else vars(module)
-    return "" if name in public else f"{home} has no public {name}"
+    if top != "medseg" or find_spec(home) is None:
+        return ""
+    return "" if name in getattr(import_module(home), "__all__", ()) else "is not public"
 
 
 def _unequal(own: Config, pattern: Config, *, but: Iterable[str]) -> list[str]:

@@ -90,22 +90,21 @@ def test_an_overlay_that_names_what_is_not_there(copy, tmp_path):
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        pytest.param("medseg.losses.dice_cee", "medseg.losses has no public", id="misspelt"),
-        pytest.param("medseg.losses.overlap.dice_ce", "", id="a public name of a module"),
-        pytest.param("medseg.losses.overlap.nn", "has no public nn", id="not medseg's own"),
-        pytest.param("medsegg.losses.dice_ce", "is none of medseg, torch", id="another library"),
-        pytest.param("torch.nn.CrossEntropyLoss", "", id="torch"),
-        pytest.param("torch.nn.CrossEntropy", "torch.nn has no public", id="not in torch"),
-        pytest.param("torch.losses.Dice", "No module named 'torch.losses'", id="no module"),
-        pytest.param("DiceCELoss", "", id="short name of MONAI"),
-        pytest.param("DiceeLoss", "MONAI has none", id="no name of MONAI"),
+        pytest.param("medseg.losses.dice_cee", "loss: there is no medseg", id="misspelt"),
+        pytest.param("medseg.losses.overlap.dice_bce", "", id="a public name of a module"),
+        pytest.param("medseg.losses.overlap._Dice", "_Dice is not public", id="a private name"),
+        pytest.param("collections.Counter", "Counter is none of medseg, torch", id="another's"),
+        pytest.param("medsegg.losses.dice", "medsegg.losses.dice is none of", id="no library"),
+        pytest.param("torch.nn.MSELoss", "", id="torch"),
+        pytest.param("torch.nn.MSELos", "loss: there is no torch.nn.MSELos", id="not in torch"),
+        pytest.param("DiceLoss", "", id="short name of MONAI"),
+        pytest.param("DiceeLoss", "loss: there is no DiceeLoss", id="no name of MONAI"),
     ],
 )
-def test_a_target_that_does_not_resolve(copy, tmp_path, target, reason):
+def test_a_target_that_leads_nowhere_or_to_what_is_not_public(copy, tmp_path, target, reason):
     change(copy, "train", loss={"_target_": target})
     outcome = found(copy, "targets", tmp_path)
     assert outcome.state == ("failed" if reason else "ok")
-    assert f"{target}: " * bool(reason) in outcome.reason
     assert reason in outcome.reason
 
 
