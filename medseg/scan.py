@@ -22,7 +22,7 @@ class Scan:
         rle: Run-length rows by organ, one string a slice, empty where the organ is absent;
             None when the scan has no labels.
         volume_files: NIfTI files of one grid, a channel each; none for a scan of slices.
-        own_grid: Where a volume lies; None for slices, which follow the layout's axis codes.
+        own_grid: Where a volume lies, or slices from feet to head; None for slices head to feet.
     """
 
     scan_id: str
