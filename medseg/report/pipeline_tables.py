@@ -63,13 +63,14 @@ def beside_source(results: Results) -> Shown:
             whole = entry.whole(name) if name in ("dice", "iou") else None
             honest = _estimate(whole.counted) if whole else _DASH
             ours = _spread(entry.spread(name))
-            rows.append((entry.name, FIGURES[name], f"{source:.4g}", ours, honest))
+            rows.append((entry.name, FIGURES[name], _given(source), ours, honest))
     how = "slice by slice" if results.counted == "slices" else "batch by batch"
     header = ("", "figure", "source", f"ours, {how}", "ours, by scan")
     legend = (
         "ours: mean over runs ± standard deviation, counted as the source counts, on the network's "
         "own grid. Training loss: mean of the last epoch; held out: of the test side, with the "
-        "weights that were kept. By scan: organ by organ on the scan's own grid, as above."
+        "weights that were kept. By scan: organ by organ on the scan's own grid, with the interval "
+        "by patient."
     )
     return Shown(Table("The source's figures beside ours", header, tuple(rows)), 2, legend)
 
@@ -216,6 +217,12 @@ def _spread(found: Spread) -> str:
         return _DASH
     mean = f"{found.mean:.4f}"
     return mean if math.isnan(found.deviation) else f"{mean} ± {found.deviation:.4f}"
+
+
+def _given(figure: float) -> str:
+    """Return a source's figure with the digits it has, four at least."""
+    text = f"{figure:.5f}"
+    return text[:-1] if text.endswith("0") else text
 
 
 def _number(value: float, digits: int = 3) -> str:

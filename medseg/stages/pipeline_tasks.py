@@ -95,6 +95,7 @@ def tasks_of(
 
     Raises:
         UsageError: There is no such fold.
+        DataError: A fold has an empty side, or an organ is absent from its training.
     """
     count = len(splits.groups)
     wanted = [
@@ -103,9 +104,8 @@ def tasks_of(
         for repeat in ((seed,) if seed is not None else part.seeds)
         for fold in _folds(folds or part.folds, count)
     ]
-    if missing := sorted({fold for _, fold, *_ in wanted if fold >= count}):
-        found = f"fold {missing[0]} does not exist"
-        raise UsageError(Problem("E-FOLD", "pipeline", found, f"0-{count - 1}"))
+    for fold in sorted({fold for _, fold, *_ in wanted}):
+        splits.fold(fold)
     seeds = list(dict.fromkeys(repeat for repeat, *_ in wanted))
     wanted.sort(key=lambda one: seeds.index(one[0]))
     return [

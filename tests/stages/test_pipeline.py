@@ -211,6 +211,6 @@ def test_where_all_fail_the_fault_is_theirs(tmp_path, asked, resumed, output):
 
 
 def test_a_fold_that_does_not_exist_is_told_before_anything_runs(file, asked, tmp_path):
-    with pytest.raises(UsageError, match=r"E-FOLD.*fold 7 does not exist \(expected 0-2\)"):
+    with pytest.raises(UsageError, match=r"E-FOLD.*fold 7: does not exist \(expected 0-2\)"):
         run_pipeline(file, replace(asked, output=tmp_path), Silent(), folds=[7])
     assert list(tmp_path.iterdir()) == []

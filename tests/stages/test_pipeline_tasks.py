@@ -7,7 +7,7 @@ import pytest
 from scored_runs import splits_of
 
 from medseg.bundle import find_bundle
-from medseg.errors import UsageError
+from medseg.errors import DataError, UsageError
 from medseg.pipeline import Entry, Part, Pipeline
 from medseg.runs import Run
 from medseg.scan import case_id_of
@@ -60,8 +60,19 @@ def test_all_folds_are_as_many_as_there_are_groups():
 
 
 def test_a_fold_that_no_group_belongs_to_is_refused():
-    with pytest.raises(UsageError, match=r"E-FOLD.*fold 3 does not exist \(expected 0-2\)"):
+    with pytest.raises(UsageError, match=r"E-FOLD.*fold 3: does not exist \(expected 0-2\)"):
         tasks(part("A", folds=(0, 3)))
+
+
+def test_a_fold_without_an_organ_is_told_before_any_training():
+    facts = {
+        scan_id: known.model_copy(
+            update={"organ_slices": {"stomach": 3 * (scan_id[:5] == "case1")}}
+        )
+        for scan_id, known in SPLITS.scans.items()
+    }
+    with pytest.raises(DataError, match=r"E-SPLIT.*fold 0: no slice of the training side shows"):
+        tasks(part("A", folds="all"), splits=replace(SPLITS, scans=facts))
 
 
 def key(config=CONFIG, splits=SPLITS, **changes):
