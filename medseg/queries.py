@@ -51,11 +51,13 @@ class RefinedQueries(NamedTuple):
         layers: From the prediction before the first layer to that after the last.
         selected: The tokens chosen to begin with; None where the queries are learnt.
         denoising: None where nothing is to be denoised.
+        no_object: The last class of the logits stands for no object.
     """
 
     layers: "tuple[MaskQueries, ...]"
     selected: "MaskQueries | None" = None
     denoising: "DenoisingQueries | None" = None
+    no_object: bool = False
 
 
 def boxes_around(masks: "Tensor") -> "Tensor":

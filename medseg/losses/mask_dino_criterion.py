@@ -14,7 +14,8 @@ References:
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ from medseg.errors import Problem, UsageError
 from medseg.losses.mask_dino_boxes import box_distance, generalized_iou
 from medseg.losses.matching import assigned, class_masks
 from medseg.queries import MASK_STRIDE_PX, MaskQueries, RefinedQueries, boxes_around
+
+if TYPE_CHECKING:
+    from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
 CLASS, MASK, DICE, BOX, GIOU = 4.0, 5.0, 5.0, 5.0, 2.0
 NO_OBJECT = 0.1
@@ -62,8 +66,8 @@ def mask_dino(
     """Return Mask DINO's loss: 4 class + 5 mask + 5 Dice + 5 box + 2 GIoU, summed over all layers.
 
     The module takes `RefinedQueries` and organ masks ``(B, K, H, W)``, and returns a scalar. Class
-    logits for all classes are judged by the focal loss (0.25, 2), those with one more by
-    cross-entropy, in which "no object" weighs 0.1. A batch without any segment, which there is
+    logits are judged by the focal loss (0.25, 2), or those with a class "no object" by
+    cross-entropy, in which it weighs 0.1. A batch without any segment, which there is
     where organs may overlap, teaches the classes alone.
 
     Args:
@@ -175,17 +179,25 @@ def mask_losses(logits: Tensor, masks: Tensor, *, points: int) -> tuple[Tensor, 
         masks: ``(M, H, W)``, 0 or 1.
         points: How many a pair.
     """
+    every = torch.arange(len(logits), device=logits.device)
+    losses = _point_losses(points, OVERSAMPLED, UNCERTAIN).loss_masks(
+        logits[None], [masks], [(every, every)], len(logits)
+    )
+    return losses["loss_mask"], losses["loss_dice"]
+
+
+@lru_cache(maxsize=4)
+def _point_losses(points: int, oversampled: float, uncertain: float) -> "Mask2FormerLoss":
+    """Return transformers' losses of masks, which take longer to build than to compute."""
     from transformers import Mask2FormerConfig
     from transformers.models.mask2former import modeling_mask2former as parts
 
     config = Mask2FormerConfig(
-        train_num_points=points, oversample_ratio=OVERSAMPLED, importance_sample_ratio=UNCERTAIN
+        train_num_points=points,
+        oversample_ratio=oversampled,
+        importance_sample_ratio=uncertain,
     )
-    every = torch.arange(len(logits), device=logits.device)
-    losses = parts.Mask2FormerLoss(config, {}).loss_masks(
-        logits[None], [masks], [(every, every)], len(logits)
-    )
-    return losses["loss_mask"], losses["loss_dice"]
+    return parts.Mask2FormerLoss(config, {})
 
 
 def _pairs(answers: Tensor) -> Pairs:
@@ -207,9 +219,10 @@ def _boxes(said: MaskQueries) -> Tensor:
 
 
 def _require_classes(output: RefinedQueries, classes: int) -> None:
+    expected = classes + output.no_object
     found = output.layers[0].class_logits.shape[-1]
-    if found not in (classes, classes + 1):
+    if found != expected:
+        meaning = f"{expected}: {classes} of segments"
         problem = f"the network gives {found} classes"
-        raise UsageError(
-            Problem("E-MODEL", "loss", problem, f"{classes}, or one more for no object")
-        )
+        meaning += ", and no object" if output.no_object else ""
+        raise UsageError(Problem("E-MODEL", "loss", problem, meaning))

@@ -186,7 +186,7 @@ class MaskDINO(nn.Module):
             known = said if self.two_stage else said[1:]
             restored = tuple(_part(each, slice(first)) for each in known)
             denoising = DenoisingQueries(restored, given.classes)
-        return RefinedQueries(layers, selected, denoising)
+        return RefinedQueries(layers, selected, denoising, no_object=not self.two_stage)
 
     def _noised(self, masks: Tensor) -> Noised | None:
         if not self.training:

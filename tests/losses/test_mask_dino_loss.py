@@ -324,16 +324,28 @@ def test_it_is_computed_in_float32_under_autocast():
 
 
 @pytest.mark.parametrize(
-    ("overlapping", "expected"),
+    ("overlapping", "no_object", "expected"),
     [
-        pytest.param(True, "4, or one more", id="too few organs"),
-        pytest.param(False, "5, or one more", id="no background"),
+        pytest.param(True, False, r"3: 3 of segments\)", id="too few organs"),
+        pytest.param(False, False, r"4: 4 of segments\)", id="no background"),
+        pytest.param(True, True, r"4: 3 of segments, and no object\)", id="no class for nothing"),
     ],
 )
-def test_a_network_of_other_classes_is_refused(overlapping, expected):
-    loss = mask_dino(overlapping=overlapping)
-    with pytest.raises(UsageError, match=rf"loss: the network gives 2 classes .*({expected})"):
-        loss(RefinedQueries((layer_of([1.0, 2.0]),)), torch.zeros(1, 4, 16, 16))
+def test_a_network_of_other_classes_is_refused(overlapping, no_object, expected):
+    said = RefinedQueries((layer_of([1.0, 2.0]),), no_object=no_object)
+    with pytest.raises(
+        UsageError, match=rf"loss: the network gives 2 classes .expected {expected}"
+    ):
+        mask_dino(overlapping=overlapping)(said, torch.zeros(1, 3, 16, 16))
+
+
+def test_no_object_is_told_from_a_class():
+    # As many logits as classes and no object, or as exclusive classes with their background.
+    said, masks = layer_of([1.0, 2.0], classes=3), torch.ones(1, 2, 16, 16)
+    assert mask_dino(overlapping=True, points=9)(RefinedQueries((said,), no_object=True), masks)
+    assert mask_dino(points=9)(RefinedQueries((said,)), masks)
+    with pytest.raises(UsageError, match=r"expected 2: 2 of segments"):
+        mask_dino(overlapping=True)(RefinedQueries((said,)), masks)
 
 
 def test_a_network_without_boxes_is_refused():
