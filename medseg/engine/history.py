@@ -26,8 +26,9 @@ class TrackingHandler:
 
     Attach it last: metrics are sent when the trainer has completed an epoch, after a validation
     that hangs on the same event. A row holds ``epoch``, ``train/loss`` (mean over iterations),
-    ``train/lr``, ``train/seconds`` (without validation), ``train/slices_per_s`` and, in epochs
-    that were validated, the evaluator's metrics. The log, not the history, also receives
+    ``train/lr`` (where parameter groups differ ``train/lr/head`` and so on, by their names or
+    numbers), ``train/seconds`` (without validation), ``train/slices_per_s`` and, in epochs that
+    were validated, the evaluator's metrics. The log, not the history, also receives
     ``train/loss_of_50``, the mean over each 50 iterations of an epoch, by iteration in place of
     epoch.
 
@@ -75,10 +76,11 @@ class TrackingHandler:
 
     def _start(self, trainer: "Engine") -> None:
         # Read now: a schedule may change the rate when the epoch is completed.
-        rates = [group["lr"] for group in trainer.optimizer.param_groups]
-        several = len(set(rates)) > 1
+        groups = enumerate(trainer.optimizer.param_groups)
+        rates = {group.get("name", n): group["lr"] for n, group in groups}
+        several = len(set(rates.values())) > 1
         self._row = {"epoch": trainer.state.epoch}
-        self._row |= {f"train/lr{f'/{n}' if several else ''}": r for n, r in enumerate(rates)}
+        self._row |= {f"train/lr{f'/{n}' if several else ''}": r for n, r in rates.items()}
         self._losses, self._iterations, self._slices = [], 0, 0
         self._began_s = self._ended_s = time.perf_counter()
 

@@ -30,12 +30,14 @@ def parameter_groups(
     """
     if not head_factor > 0:
         raise UsageError(Problem("E-CONFIG", "head_factor", f"is {head_factor}", "more than 0"))
-    encoder = encoder_names(network) if head_factor != 1 else ("",)
+    parted = head_factor != 1
+    encoder = encoder_names(network) if parted else ("",)
     free = set() if decay_all else set(_free_of_decay(network))
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         head, no_decay = not _within(name, encoder), name in free
-        settings = {"lr": lr * head_factor, "name": "head"} if head else {}
+        settings: dict[str, Any] = {"lr": lr * head_factor} if head else {}
+        settings |= {"name": "head" if head else "encoder"} if parted else {}
         settings |= {"weight_decay": 0.0} if no_decay else {}
         group = groups.setdefault((head, no_decay), {"params": [], **settings})
         group["params"].append(parameter)

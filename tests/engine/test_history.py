@@ -42,12 +42,14 @@ def label_mean(pred, label):
     return pred.sum() * 0 + label.mean()
 
 
-def trained(log, *, decollate, epochs=2, interval=1, groups=1):
+def trained(log, *, decollate, epochs=2, interval=1, groups=1, names=()):
     network = torch.nn.Conv2d(1, 1, 1)
     parameters = [{"params": [p]} for p in network.parameters()][:groups]
     optimizer = torch.optim.SGD(parameters, lr=0.5)
     for n, group in enumerate(optimizer.param_groups):
         group["lr"] = 0.5 / (n + 1)
+    for group, name in zip(optimizer.param_groups, names, strict=False):
+        group["name"] = name
     device = torch.device("cpu")
     evaluator = SupervisedEvaluator(
         device=device, val_data_loader=batches(), network=network, decollate=False
@@ -121,6 +123,13 @@ def test_rates_that_differ_are_told_apart():
     sent = log.sent[0][1]
     assert sent["train/lr/0"] == pytest.approx(0.5)
     assert sent["train/lr/1"] == pytest.approx(0.25)
+
+
+def test_rates_of_named_groups_are_told_by_their_names():
+    log = Recorder()
+    trained(log, decollate=False, epochs=1, groups=2, names=("encoder", "head"))
+    sent = log.sent[0][1]
+    assert (sent["train/lr/encoder"], sent["train/lr/head"]) == (0.5, 0.25)
 
 
 def test_the_metrics_arrive_in_mlflow_by_epoch(tmp_path):
