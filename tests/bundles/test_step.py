@@ -1,4 +1,4 @@
-"""A training step as the bundles wire it: nothing in it waits for the device."""
+"""A training step of every bundle with its demo's network: nothing waits for the device."""
 
 from collections import Counter
 from pathlib import Path
@@ -27,6 +27,12 @@ WAITS = {
     aten.unique_dim.default,
 }
 INDEXED = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
+
+
+# Mask DINO is taught by segments: how many there are, a number, decides the shapes of its step.
+MAY_WAIT = {"lgg_maskdino": 9, "uwmgi_maskdino": 9}
+# Networks that another bundle has too.
+AGAIN = {"cells_unet", "lgg_maskdino", "lgg_unet", "lgg_unext", "uwmgi_segformer"}
 
 
 class Waits(TorchDispatchMode):
@@ -71,16 +77,17 @@ class Log:
         """Send nothing."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in BUNDLES])
-def test_a_step_waits_for_nothing(name, tiny_phantom, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, id=n, marks=[pytest.mark.slow] * (n in AGAIN)) for n in BUNDLES]
+)
+def test_a_step_waits_for_nothing(name, phantom, tmp_path, monkeypatch):
     settings = {
-        "network_def::_target_": "medseg.models.segformer_b0",
-        "dataset_dir": str(tiny_phantom),
+        "dataset_dir": str(phantom(name)),
         "output_dir": str(tmp_path),
-        **{"device": "cpu", "roi_px": [64, 64], "batch_size": 4},
-        **{"epochs": 1, "epoch_length": 4, "val_interval": 9},
+        **{"device": "cpu", "roi_px": [64, 64], "batch_size": 2},
+        **{"epochs": 1, "epoch_length": 3, "val_interval": 9},
     }
-    opened = Opened(find_bundle(name).config("train", settings=settings))
+    opened = Opened(find_bundle(name).config("train", "demo", settings=settings))
     trainer, evaluator = opened["train::trainer"], opened["validate::evaluator"]
     monkeypatch.setattr("medseg.stages.watch.EVERY_S", 1e9)
     history = TrackingHandler(Log(), organs=(), evaluator=evaluator)
@@ -105,4 +112,4 @@ def test_a_step_waits_for_nothing(name, tiny_phantom, tmp_path, monkeypatch):
     with waits:
         trainer.run()
     assert waits.operations > 100
-    assert +waits.found == {}
+    assert sum(waits.found.values()) <= MAY_WAIT.get(name, 0), +waits.found
