@@ -5,6 +5,15 @@ from collections.abc import Iterator
 from medseg.bundle.configuration import Config, Opened
 from medseg.errors import Problem
 
+# The label mode of each loss, unless it is told another.
+_MODES = {
+    "dice": "overlapping",
+    "dice_bce": "overlapping",
+    "dice_ce": "exclusive",
+    "mask_classification": "exclusive",
+    "mask_dino": "exclusive",
+}
+
 
 def misfits(config: Config) -> Iterator[Problem]:
     """Yield a problem where the network and the manifest do not fit; the network is not built.
@@ -26,3 +35,19 @@ def misfits(config: Config) -> Iterator[Problem]:
             expected = f"{len(names)}: {', '.join(names)}"
             fix = f"set {part}={len(names)}, or name another manifest"
             yield Problem("E-MODEL", part, f"is {found}", expected, fix)
+    yield from _of_loss(config.get("loss"), str(opened["label_mode"]))
+
+
+def _of_loss(section: object, label_mode: str) -> Iterator[Problem]:
+    """Yield a problem where a loss, or the one inside it, is for labels of the other mode."""
+    if not isinstance(section, dict):
+        return
+    yield from _of_loss(section.get("loss"), label_mode)
+    name = str(section.get("_target_", "")).removeprefix("medseg.losses.")
+    mode = section.get("label_mode", _MODES.get(name))
+    if "overlapping" in section:
+        mode = "overlapping" if section["overlapping"] else "exclusive"
+    if mode in _MODES.values() and mode != label_mode:
+        found, expected = f"{name} is for {mode} labels", f"one for {label_mode} labels"
+        fix = "set loss and label_mode together"
+        yield Problem("E-MODEL", "loss", found, expected, fix)

@@ -190,6 +190,10 @@ class _Dice(nn.Module):
 
 
 def _require_channels(logits: Tensor, channels: int, meaning: str) -> None:
+    if not torch.is_tensor(logits):
+        found = f"the network gives {type(logits).__name__}, no logits"
+        fix = "name the loss that is made for the network"
+        raise UsageError(Problem("E-MODEL", "loss", found, "one tensor of logits", fix))
     if logits.shape[1] != channels:
         found = f"the network gives {logits.shape[1]} channels"
         raise UsageError(Problem("E-MODEL", "loss", found, f"{channels}: {meaning}"))
