@@ -45,8 +45,11 @@ def _of_loss(section: object, label_mode: str) -> Iterator[Problem]:
     yield from _of_loss(section.get("loss"), label_mode)
     name = str(section.get("_target_", "")).removeprefix("medseg.losses.")
     mode = section.get("label_mode", _MODES.get(name))
-    if "overlapping" in section:
-        mode = "overlapping" if section["overlapping"] else "exclusive"
+    # Elsewhere it is worked out from label_mode, so that it fits.
+    if isinstance(told := section.get("overlapping", False), str):
+        mode = None
+    elif told:
+        mode = "overlapping"
     if mode in _MODES.values() and mode != label_mode:
         found, expected = f"{name} is for {mode} labels", f"one for {label_mode} labels"
         fix = "set loss and label_mode together"

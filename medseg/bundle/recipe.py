@@ -19,6 +19,8 @@ from medseg.errors import Problem, UsageError
 
 PRESETS = "medseg.models."
 UNKNOWN_ROI_PX = (256, 256)
+# Networks halve their maps up to five times; larger slices are seen window by window.
+STEP_PX, LARGEST_PX = 32, 512
 
 Values = dict[str, Any]
 
@@ -130,12 +132,19 @@ def _data_values(manifest: Manifest, named: str, home: Bundle | None) -> Values:
         "dataset_dir": f"data/{manifest.name}",
         "manifest": named,
         "label_mode": "exclusive" if organs > 1 else "overlapping",
-        # Slices of any spacing are resized; who knows the spacing asks for pixels of one size.
-        "spacing_mm": None,
-        "roi_px": list(UNKNOWN_ROI_PX),
+        **_scale(manifest),
         "channels": len(manifest.channels),
         "per_organ": False,
     }
+
+
+def _scale(manifest: Manifest) -> Values:
+    """Return the usual spacing and size; slices of unknown scale are resized."""
+    if not (manifest.spacing_known and manifest.spacing_mm and manifest.size_px):
+        return {"spacing_mm": None, "roi_px": list(UNKNOWN_ROI_PX)}
+    columns, rows = manifest.size_px
+    window = [min(-side_px // STEP_PX * -STEP_PX, LARGEST_PX) for side_px in (rows, columns)]
+    return {"spacing_mm": list(manifest.spacing_mm), "roi_px": window}
 
 
 def _network(own: Config, preset: str, classes: int) -> Config:

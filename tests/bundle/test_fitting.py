@@ -2,6 +2,7 @@
 
 import pytest
 
+from medseg import resources
 from medseg.bundle import find_bundle, overridden
 from medseg.bundle.fitting import misfits
 
@@ -16,7 +17,7 @@ def told(**changes):
 
 
 def test_the_shipped_bundles_fit():
-    for name in ("uwmgi_segformer", "uwmgi_segformer_25d", "lgg_unext", "cells_unet"):
+    for name in resources.names("bundles"):
         config = overridden(find_bundle(name).config("train", "demo"), {}, subject=name)
         assert list(misfits(config)) == []
 

@@ -107,6 +107,17 @@ def test_of_a_new_data_set_the_manifest_tells_what_it_can(hearts):
     assert not {"spacing_mm", "roi_px"} & recipe.demo.keys()
 
 
+def test_the_usual_spacing_and_size_are_the_new_bundles(hearts):
+    manifest, path = hearts
+    usual = {"spacing_mm": (0.8, 0.9, 5.0), "size_px": [700, 160]}
+    train = recipe_of(manifest.model_copy(update=usual), path, "unet").train
+    assert train["spacing_mm"] == [0.8, 0.9, 5.0]
+    assert train["roi_px"] == [160, 512]  # rows, columns; larger slices are seen by windows
+    unknown = usual | {"spacing_known": False}
+    train = recipe_of(manifest.model_copy(update=unknown), path, "unet").train
+    assert (train["spacing_mm"], train["roi_px"]) == (None, [256, 256])
+
+
 def test_of_a_new_network_the_template_tells_how_it_is_trained(hearts):
     train = recipe_of(*hearts, "mednext_s").train
     assert train["optimizer"]["lr"] == 0.0003
