@@ -140,7 +140,7 @@ class Part(NamedTuple):
         settings: Laid over that configuration, the last of them counting.
         folds: Which groups are held out in turn.
         seeds: Of the trainings.
-        place: Where the file says so, such as ``cells.yaml:12:5``.
+        config: The configuration that comes of it.
     """
 
     entry: Entry
@@ -148,15 +148,7 @@ class Part(NamedTuple):
     settings: dict[str, Any]
     folds: Folds
     seeds: Seeds
-    place: str
-
-    def config(self, *, demo: bool) -> Config:
-        """Return the configuration.
-
-        Raises:
-            UsageError: The bundle has no such setting.
-        """
-        return self.bundle.config("train", *["demo"] * demo, settings=self.settings)
+    config: Config
 
 
 def find_pipeline(target: str) -> Path | None:
@@ -207,9 +199,8 @@ def parts(pipeline: Pipeline, path: Path, *, demo: bool) -> list[Part]:
         line, column = marks["runs", index]
         place = f"{path.name}:{line}:{column}"
         try:
-            part = _part(pipeline, entry, demo=demo, place=place)
-            problems += _misfits(pipeline, part, demo=demo)
-            found.append(part)
+            found.append(_part(pipeline, entry, demo=demo))
+            problems += _misfits(pipeline, found[-1], place)
         except UsageError as error:
             problems += [replace(p, subject=f"{place}: {p.subject}") for p in error.problems]
     if problems:
@@ -217,18 +208,20 @@ def parts(pipeline: Pipeline, path: Path, *, demo: bool) -> list[Part]:
     return found
 
 
-def _part(pipeline: Pipeline, entry: Entry, *, demo: bool, place: str) -> Part:
+def _part(pipeline: Pipeline, entry: Entry, *, demo: bool) -> Part:
     layers = [pipeline.settings, entry.settings]
     folds, seeds = entry.folds or pipeline.folds, entry.seeds or pipeline.seeds
     for small in (pipeline.demo, entry.demo) if demo else ():
         layers.append(small.settings)
         folds, seeds = small.folds or folds, small.seeds or seeds
     settings = {key: value for layer in layers for key, value in layer.items()}
-    return Part(entry, find_bundle(entry.bundle), settings, folds, seeds, place)
+    bundle = find_bundle(entry.bundle)
+    config = bundle.config("train", *["demo"] * demo, settings=settings)
+    return Part(entry, bundle, settings, folds, seeds, config)
 
 
-def _misfits(pipeline: Pipeline, part: Part, *, demo: bool) -> Iterator[Problem]:
-    manifest = part.config(demo=demo)["manifest"]
+def _misfits(pipeline: Pipeline, part: Part, place: str) -> Iterator[Problem]:
+    manifest = part.config["manifest"]
     if manifest != pipeline.data:
         found = f"bundle {part.bundle.name} is for the data set {manifest}"
-        yield Problem("E-PIPELINE", part.place, found, pipeline.data, "name another bundle")
+        yield Problem("E-PIPELINE", place, found, pipeline.data, "name another bundle")

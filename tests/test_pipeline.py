@@ -54,7 +54,7 @@ def test_settings_of_a_run_win_over_those_of_all(written):
     assert b.settings == {"epochs": 7, "batch_size": 2}
     assert (a.seeds, b.seeds) == ([0, 1], [5])
     assert a.folds == b.folds == [0]
-    assert a.config(demo=False)["epochs"] == 7
+    assert a.config["epochs"] == 7
     assert a.entry.source.dice == 0.9
 
 
@@ -65,8 +65,8 @@ def test_demo_wins_over_both_and_that_of_a_run_last(written):
     assert (a.seeds, b.seeds) == ([4], [4])
     assert (a.folds, b.folds) == ([0], [1])
     # Also over the bundle's own demo settings, which change what the pipeline does not name.
-    assert a.config(demo=True)["epochs"] == 2
-    assert a.config(demo=True)["roi_px"] != a.config(demo=False)["roi_px"]
+    assert a.config["epochs"] == 2
+    assert a.config["roi_px"] != a.bundle.config("train")["roi_px"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The pipelines that are shipped: what they run is there, and says what the sources say."""
 
+from functools import cache
+
 import pytest
 
 from medseg.pipeline import parts, read_pipeline
@@ -60,38 +62,36 @@ def test_figures_of_the_source_are_the_sources(name):
 @pytest.mark.parametrize("demo", [pytest.param(False, id="whole"), pytest.param(True, id="demo")])
 @pytest.mark.parametrize("name", names("pipelines"))
 def test_what_a_pipeline_runs_is_there(name, demo):
-    path = shipped("pipelines", name)
-    pipeline = read_pipeline(path)
-    found = parts(pipeline, path, demo=demo)
-    assert len(found) == len(pipeline.runs)
+    pipeline = read_pipeline(shipped("pipelines", name))
+    assert len(configs(name, demo=demo)) == len(pipeline.runs)
 
 
-def config(name, run, *, demo=False):
+@cache
+def configs(name, *, demo=False):
+    """Return the configuration of each run of a pipeline, by its name."""
     path = shipped("pipelines", name)
-    (part,) = (p for p in parts(read_pipeline(path), path, demo=demo) if p.entry.name == run)
-    return part.config(demo=demo)
+    return {p.entry.name: p.config for p in parts(read_pipeline(path), path, demo=demo)}
 
 
 def test_networks_are_compared_under_one_budget():
-    path = shipped("pipelines", "uwmgi_networks")
-    pipeline = read_pipeline(path)
+    pipeline = read_pipeline(shipped("pipelines", "uwmgi_networks"))
     bundles = {run.bundle for run in pipeline.runs}
     assert bundles == {bundle for bundle in names("bundles") if bundle.startswith("uwmgi_")}
     assert pipeline.costs
     for demo in (False, True):
-        found = [part.config(demo=demo) for part in parts(pipeline, path, demo=demo)]
+        found = configs("uwmgi_networks", demo=demo).values()
         budgets = {(c["epochs"], c["epoch_length"], c["batch_size"], c["folds"]) for c in found}
         assert len(budgets) == 1
 
 
 def test_the_settings_of_unext_differ_in_one_value_each():
-    first = config("lgg_unext_settings", "UNeXt")
+    first = configs("lgg_unext_settings")["UNeXt"]
     assert (first["epochs"], first["batch_size"], first["optimizer"]["lr"]) == (20, 8, 1e-4)
     assert first["optimizer"]["_target_"] == "torch.optim.Adam"
     assert first["loss"]["_target_"] == "medseg.losses.dice_bce"
-    fast = config("lgg_unext_settings", "UNeXt, rate 0.01")
+    fast = configs("lgg_unext_settings")["UNeXt, rate 0.01"]
     assert fast["optimizer"]["lr"] == 0.01
-    large = config("lgg_unext_settings", "UNeXt, batch 16")
+    large = configs("lgg_unext_settings")["UNeXt, batch 16"]
     assert large["batch_size"] == 16
     for each in (first, fast, large):
         schedule = each["lr_scheduler"]["lr_lambda"]
@@ -104,14 +104,14 @@ def test_the_cells_are_trained_as_the_source_did():
     pipeline = read_pipeline(shipped("pipelines", "cells_unets"))
     assert pipeline.seeds == [0, 1, 2, 3, 4]
     for run in ("U-Net", "PotiNet", "XopiNet"):
-        found = config("cells_unets", run)
+        found = configs("cells_unets")[run]
         assert found["batch_size"] == 1
         assert found["optimizer"]["_target_"] == "torch.optim.Adam"
         assert found["loss"]["_target_"].startswith("medseg.losses.dice")
 
 
 def test_segformer_is_trained_for_its_hundred_epochs():
-    found = config("uwmgi_segformer", "SegFormer")
+    found = configs("uwmgi_segformer")["SegFormer"]
     assert (found["epochs"], found["batch_size"], found["optimizer"]["lr"]) == (100, 8, 3e-4)
     assert found["roi_px"] == [288, 288]
     assert found["patience"] >= found["epochs"]

@@ -26,7 +26,7 @@ CONFIG = {"epochs": 3, "device": "cpu", "dataset_dir": "/a", "store_dir": "/b", 
 def part(name, *, folds=(0,), seeds=(0,)):
     entry = Entry(name=name, bundle="uwmgi_segformer")
     wanted = folds if folds == "all" else list(folds)
-    return Part(entry, BUNDLE, {}, wanted, list(seeds), "p.yaml:1:1")
+    return Part(entry, BUNDLE, {}, wanted, list(seeds), CONFIG)
 
 
 def tasks(*parts, config=CONFIG, splits=SPLITS, **asked):

@@ -13,8 +13,9 @@ from reported_run import Page
 from medseg.bundle import Opened
 from medseg.engine.checkpoints import load_network
 from medseg.engine.tracking import default_uri
-from medseg.errors import DivergedError, PartialError, Stopped, UsageError
+from medseg.errors import DivergedError, PartialError, Problem, Stopped, UsageError
 from medseg.runs import open_run
+from medseg.stages import pipeline_attempts as stage
 from medseg.stages.begin import Request
 from medseg.stages.display import Silent
 from medseg.stages.pipeline import run_pipeline
@@ -26,7 +27,7 @@ real: Nothing.
 data: uwmgi
 costs: true
 source: {citation: Nobody}
-settings: {roi_px: [64, 64], epochs: 2, epoch_length: 3, batch_size: 5, val_interval: 1}
+settings: {roi_px: [64, 64], epochs: 1, epoch_length: 3, batch_size: 5, val_interval: 1}
 runs:
   - name: good
     bundle: uwmgi_segformer
@@ -44,15 +45,17 @@ class Stopping(Silent):
     """Sends Ctrl-C at the first step of the training with this number, from 1."""
 
     def __init__(self, number):
-        self.number, self.stage, self.lines = number, "", []
+        self.number, self.stage, self.lines, self.steps = number, "", [], []
 
     def begin(self, stage, _total):
         self.stage = stage
         self.number -= stage == "train"
 
     def advance(self, done, _total, _note=""):
-        if self.stage == "train" and self.number == 0 and done == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+        if self.stage == "train":
+            self.steps.append(done)
+            if self.number == 0 and done == 1:
+                os.kill(os.getpid(), signal.SIGINT)
 
     def say(self, line):
         self.lines.append(line)
@@ -91,7 +94,7 @@ def resumed(stopped, file, asked):
     with pytest.raises(PartialError, match="E-NONFINITE") as caught:
         run_pipeline(file, asked, display)
     (parent,) = asked.output.glob("three_pipeline_demo/*-pipeline")
-    return parent, display.lines, caught.value
+    return parent, display, caught.value
 
 
 def stamps(output):
@@ -109,19 +112,19 @@ def test_a_run_that_diverges_is_told_and_the_others_go_on(stopped):
 
 
 def test_nothing_that_is_done_is_repeated_and_the_interrupted_run_goes_on(stopped, resumed, output):
-    (_, before), (_, lines, _) = stopped, resumed
+    (_, before), (_, display, _) = stopped, resumed
     after = stamps(output)
     assert list(after) == list(before)
     good, _, slower = before
     assert before[good] == after[good] is not None
     assert before[slower] is None
     assert after[slower] is not None
-    assert "1/3: good, seed 0, fold 0: done before" in lines
-    assert "3/3: slower, seed 0, fold 0: goes on" in lines
-    # Stopped in the middle of the first epoch, whose last step is done after.
-    folder = output / "three_pipeline_demo" / slower
-    epochs = json.loads((folder / "training.json").read_text())["epochs"]
-    assert [row["epoch"] for row in epochs] == [1, 2]
+    assert "1/3: good, seed 0, fold 0: done before" in display.lines
+    assert "3/3: slower, seed 0, fold 0: goes on" in display.lines
+    # Stopped after its second step of three; the one that failed begins with its first again.
+    assert display.steps[-1] == 3
+    assert display.steps.count(3) == 2
+    assert display.steps[display.steps.index(3) + 1 :] == [3]
 
 
 def test_the_table_shows_the_gap(resumed):
@@ -198,8 +201,12 @@ def test_all_runs_have_one_split(resumed, output):
     assert {open_run(folder).parent for folder in folders} == {parent.name}
 
 
-def test_where_all_fail_the_fault_is_theirs(tmp_path, asked, resumed, output):
+def test_where_all_fail_the_fault_is_theirs(tmp_path, asked, resumed, output, monkeypatch):
+    def diverges(*_, **__):
+        raise DivergedError(Problem("E-NONFINITE", "network", "its logits hold NaN"))
+
     # The one run of this file failed before, and is tried again in its own folder.
+    monkeypatch.setattr(stage, "work", diverges)
     alone = tmp_path / "three.yaml"
     start, rest = TEXT.split("  - name: good")
     alone.write_text(
