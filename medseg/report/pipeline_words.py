@@ -30,7 +30,7 @@ def sentences(results: Results) -> list[str]:
 
 def why_ways_differ(results: Results) -> list[str]:
     """Return why a figure counted the source's way is not the figure by scan."""
-    told = [_ways(results.counted)]
+    told = [_ways("The source counts" if results.citation else "Many count", results.counted)]
     told += list(filter(None, (_lifted(entry) for entry in results.entries)))
     if told[1:]:
         told.append(
@@ -41,17 +41,17 @@ def why_ways_differ(results: Results) -> list[str]:
     return told
 
 
-def _ways(how: str) -> str:
+def _ways(who: str, how: str) -> str:
     if how == "batches":
         return (
-            "The source takes the pixels of a batch together and tells the mean over batches: "
-            "large organs outweigh small ones, and the figure depends on which slices share a "
-            "batch. Its Dice is computed from the IoU of each batch. Scan by scan every patient "
-            "weighs the same."
+            f"{who} the pixels of a batch together, and the mean over batches: large organs "
+            "outweigh small ones, and the figure depends on which slices share a batch. Dice is "
+            "computed from the IoU of each batch. Scan by scan the organ of each scan weighs the "
+            "same."
         )
     return (
-        "The source counts slice by slice, on the network's own grid, and an empty slice that "
-        "stays empty counts 1, as smoothing both halves of the fraction makes it. medseg counts "
+        f"{who} slice by slice, on the network's own grid, and an empty slice that stays empty "
+        "counts 1, as smoothing both halves of the fraction makes it. medseg counts "
         "organ by organ and scan by scan, in 3D on the scan's own grid, where the organ is there "
         "or was predicted: a scan is what a person treats, and its slices resemble each other."
     )

@@ -59,7 +59,11 @@ def test_the_source_stands_beside_ours_in_both_ways():
 def test_a_figure_counted_by_batches_is_called_so():
     results = results_of(counted="batches")
     assert "ours, batch by batch" in beside_source(results).table.header
-    assert "pixels of a batch together" in why_ways_differ(results)[0]
+    assert "The source counts the pixels of a batch together" in why_ways_differ(results)[0]
+
+
+def test_without_a_source_nobody_is_said_to_have_counted():
+    assert why_ways_differ(results_of(citation=""))[0].startswith("Many count slice by slice")
 
 
 def test_both_ways_of_counting_stand_side_by_side_and_words_say_why_they_differ():
