@@ -29,10 +29,10 @@ def segformer(channels, classes):
     config = SegformerConfig(
         num_channels=channels,
         num_labels=classes,
-        hidden_sizes=[16, 24, 32, 48],
+        hidden_sizes=[32, 32, 48, 64],
         depths=[1, 1, 1, 1],
         num_attention_heads=[1, 2, 2, 4],
-        decoder_hidden_size=32,
+        decoder_hidden_size=64,
         drop_path_rate=0.0,
         classifier_dropout_prob=0.0,
         attn_implementation="eager",

@@ -71,7 +71,7 @@ GOLDEN = [
     ("autoencoder", [1.098, 3.603899, -7.121298, 115.063, 218.8031, 120.4713]),
     ("inception", [1.15422, 1.045245, 7.855111, -0.05424867, -1.032228, 0.761396]),
     ("deeplabv3plus", [-1869.649, -9.862118, -4088.956, 5896.521, 6173.831, 5649.345]),
-    ("segformer", [2.193709, 2.240967, 2.250959, 4.364079, 4.360595, 4.354913]),
+    ("segformer", [3.057382, 3.023201, 3.034826, -0.7407002, -0.7502674, -0.76278]),
     ("unetr", [-0.7098405, 1.010274, -0.01212162, 0.1309093, 0.3387251, 0.1306244]),
     ("dynunet", [2.164989, 0.5601837, 2.758577, 0.4968261, 3.082726, 0.3872991]),
     ("mednext", [37.44311, 9.311185, 56.56199, 10.23124, 49.60523, -63.89074]),
@@ -234,12 +234,17 @@ def batch(tiny_phantom):
     return torch.from_numpy(images)[:, None][middle], torch.from_numpy(chosen[middle]).float()
 
 
+# Where 0.005 is not what the network learns by heart with.
+RATES = {"segformer": 1e-2, "maskformer, swin": 2e-3}
+
+
 @every_network_slowly
 def test_one_batch_is_learnt_by_heart(name, batch):
     torch.manual_seed(3)
     images, masks = batch
     network = small(name, 1, masks.shape[1])
-    loss_fn, optimizer = loss_of(name), torch.optim.Adam(network.parameters(), lr=5e-3)
+    rate = RATES.get(name, 5e-3)
+    loss_fn, optimizer = loss_of(name), torch.optim.Adam(network.parameters(), lr=rate)
     dice = 0.0
     for step in range(800):
         loss = loss_fn(trained_with(network, images, masks), masks)
