@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 from medseg.bundle.configuration import APART, Config, Opened, ids
 from medseg.bundle.examined import Broken, Examined, told
+from medseg.bundle.fitting import misfits
 from medseg.bundle.wiring import VALUES, template
 from medseg.errors import UsageError
 
@@ -75,7 +76,7 @@ def agreement(examined: Examined) -> str:
 
 
 def channels(examined: Examined) -> str:
-    """Channels and window of the metadata are those of the configuration and the manifest."""
+    """Metadata, network and loss fit the manifest's organs and channels, and the window."""
     config, facts = examined.bundle.config("inference"), examined.bundle.metadata
     formats = facts["network_data_format"]
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
@@ -93,9 +94,11 @@ def channels(examined: Examined) -> str:
         "spatial_shape of the image": (image["spatial_shape"], config["roi_px"]),
         "spatial_shape of the prediction": (pred["spatial_shape"], config["roi_px"]),
     }
-    return told(
+    rows = [
         f"{what}: {have}, not {want}" for what, (have, want) in expected.items() if have != want
-    )
+    ]
+    unfit = misfits(examined.bundle.config("train"))
+    return told([*rows, *(f"{fault.subject}: {fault.found}" for fault in unfit)])
 
 
 def preprocessing(examined: Examined) -> str:

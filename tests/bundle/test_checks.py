@@ -131,6 +131,15 @@ def test_channels_that_the_manifest_does_not_name(copy, tmp_path):
     assert "spatial_shape of the image: [99, 288], not [288, 288]" in reason
 
 
+def test_a_loss_for_other_labels(copy, tmp_path):
+    change(copy, "train", loss={"_target_": "medseg.losses.dice_bce"})
+    outcome = found(copy, "channels", tmp_path)
+    assert (outcome.state, "dice_bce is for overlapping labels" in outcome.reason) == (
+        "failed",
+        True,
+    )
+
+
 def test_training_and_inference_that_part_ways(copy, tmp_path):
     change(copy, "inference", spacing_mm=[1.0, 1.0, 3.0], network_def__out_channels=5)
     assert found(copy, "agreement", tmp_path).reason == (
