@@ -15,7 +15,7 @@ run: .venv/installed
 	$(BIN)/medseg run bundles/uwmgi_segformer
 
 test: check browser
-	$(BIN)/python -m pytest --cov=medseg
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov=medseg
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for."""
 
 import logging
+import os
 import signal
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from hypothesis import HealthCheck, settings
 from kaggle_layout import KaggleLayout
 
 from medseg.data.phantom import write_phantom
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is loaded: threads of several workers would wait for each other at every step.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # An example that compiles a kernel takes seconds, and so does any on a busy machine. The examples
 # are the same in every run: what is red is the change, not the draw.

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -11,10 +10,10 @@ from medseg.cli import cli
 
 HEAVY = ("torch", "monai", "mlflow", "transformers", "ignite", "nibabel", "scipy", "matplotlib")
 ASK = """
-import sys
+import sys, time
 from medseg.cli import main
 code = main(sys.argv[1:])
-print(code, [name for name in {heavy} if name in sys.modules])
+print(code, [name for name in {heavy} if name in sys.modules], time.process_time())
 """
 LIMIT_S = 0.5
 
@@ -36,18 +35,19 @@ def commands(group=cli, path=()):
     "words", [pytest.param(words, id=" ".join(words) or "medseg") for words in commands()]
 )
 def test_help_answers_within_half_a_second_and_imports_nothing_heavy(words):
+    # The processor's time: what else the machine does is not the command's fault.
     seconds = []
     while not seconds or (min(seconds) >= LIMIT_S and len(seconds) < 3):
-        began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", ASK.format(heavy=HEAVY), *words, "--help"],
             capture_output=True,
             text=True,
             check=True,
         )
-        seconds.append(time.perf_counter() - began)
+        told, _, spent = done.stdout.splitlines()[-1].rpartition(" ")
+        seconds.append(float(spent))
     assert done.stdout.startswith(" ".join(["Usage: medseg", *words]))
-    assert done.stdout.splitlines()[-1] == "0 []"
+    assert told == "0 []"
     assert min(seconds) < LIMIT_S
 
 

@@ -373,9 +373,9 @@ def test_checks_cost_little_beside_decoding(tmp_path):
     def fastest_s(read):
         times = []
         for _ in range(30):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             read()
-            times.append(time.perf_counter() - begun)
+            times.append(time.thread_time() - begun)
         return min(times)
 
     assert fastest_s(lambda: read_slice(path)) < 1.5 * fastest_s(bare)
