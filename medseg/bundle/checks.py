@@ -1,6 +1,9 @@
 """The checks of a bundle, in the order in which they tell most, and how each ended."""
 
+import logging
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from medseg.bundle import laws, specification
@@ -43,7 +46,9 @@ def outcomes(examined: Examined, checks: Mapping[str, Check] = CHECKS) -> Iterat
     """Make each check and yield how it ended; what a library raises is a reason like any other."""
     for name, check in checks.items():
         try:
-            yield Outcome(name, "ok", check(examined))
+            with _undisturbed():
+                told = check(examined)
+            yield Outcome(name, "ok", told)
         except LeftOut as reason:
             yield Outcome(name, "left out", str(reason))
         except Broken as verdict:
@@ -51,3 +56,16 @@ def outcomes(examined: Examined, checks: Mapping[str, Check] = CHECKS) -> Iterat
         except Exception as error:
             said = " ".join(str(error).split())
             yield Outcome(name, "failed", f"{type(error).__name__}: {said}"[:400])
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep MONAI's and torch's remarks out of the table; what matters is an outcome."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -77,8 +77,8 @@ class Examined:
             LeftOut: There are none.
         """
         if self.data is None:
-            found = f"there is no phantom of {self.train.get('manifest')}, and no data was given"
-            raise LeftOut(found)
+            manifest = Path(str(self.train.get("manifest"))).stem
+            raise LeftOut(f"there is no phantom of {manifest}, and no data was given")
         return self.data
 
     def _config(self, name: str) -> Config:

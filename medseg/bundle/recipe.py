@@ -83,9 +83,18 @@ def recipe_of(manifest: Manifest, named: str, preset: str, *, like: Bundle | Non
     train = {**_of(own, NETWORK_VALUES), **_of(pace, PACE_VALUES), **data}
     organs = len(manifest.label_facts)
     exclusive = data["label_mode"] == "exclusive"
+    if not same or preset_of(homes.network or template()) != preset:
+        train["_desc_"] = _origin(homes)
     train["network_def"] = _network(own["network_def"], preset, organs + exclusive)
     train["loss"] = _loss(own["loss"], preset, homes.network, exclusive=exclusive)
     return Recipe(manifest, preset, homes, train, _demo(homes))
+
+
+def _origin(homes: Homes) -> str:
+    """Return the remark on values that nobody has trained with together."""
+    network = (homes.network or template()).name
+    data = homes.data.name if homes.data else "the manifest"
+    return f"Values of the data set from {data}, of the network from {network}; not yet tried."
 
 
 def _homes(named: str, preset: str, like: Bundle | None) -> Homes:

@@ -6,31 +6,18 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medseg import __version__, models
+from medseg.bundle.measuring import Measured
 from medseg.bundle.recipe import Recipe
 from medseg.bundle.wiring import template
 from medseg.data.manifest import Manifest
 from medseg.data.phantom import TWINS
 
 PACKAGES = ("transformers", "pytorch-ignite", "nibabel")
-
-
-class Measured(NamedTuple):
-    """What a network is found to be when it is built.
-
-    Attributes:
-        parameters: Their number.
-        gmacs: Multiplications with their additions for one window, in thousand millions.
-        torchscript: ``scripted``, ``traced`` for windows of one size, or ``none``.
-    """
-
-    parameters: int
-    gmacs: float
-    torchscript: str
 
 
 def metadata(recipe: Recipe, measured: Measured) -> dict[str, Any]:

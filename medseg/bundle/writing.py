@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from medseg.bundle.measuring import Measured
 from medseg.bundle.recipe import Recipe, Values
-from medseg.bundle.telling import Measured, metadata, page
+from medseg.bundle.telling import metadata, page
 from medseg.bundle.wiring import overlay, rewired, template
 from medseg.io.atomic import replacing
 

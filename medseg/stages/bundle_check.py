@@ -1,9 +1,6 @@
 """Check bundles: all that MONAI, its model zoo and medseg ask of one, a line a check."""
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -48,7 +45,7 @@ def check_bundles(
     found = [find_bundle(target) for target in targets or resources.names("bundles")]
     width = max(len(bundle.name) for bundle in found)
     checked = []
-    with TemporaryDirectory() as place, _undisturbed():
+    with TemporaryDirectory() as place:
         for number, bundle in enumerate(found):
             folder = Path(place) / str(number)
             folder.mkdir()
@@ -68,16 +65,3 @@ def _phantom(bundle: Bundle, place: Path) -> Path | None:
         return None
     folder = place / manifest
     return folder if folder.exists() else write_phantom(folder, like=manifest, tiny=True)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep MONAI's and torch's remarks out of the table; what matters is an outcome."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

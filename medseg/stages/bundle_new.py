@@ -1,20 +1,13 @@
 """Begin a bundle: choose its values, build its network once to measure it, write the folder."""
 
-import copy
-import warnings
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
-
-from medseg.bundle import Bundle, Opened, find_bundle
+from medseg.bundle import Bundle, find_bundle
+from medseg.bundle.measuring import Measured, measure
 from medseg.bundle.recipe import Recipe, preset_called, recipe_of
-from medseg.bundle.telling import Measured
 from medseg.bundle.writing import files_of, write_bundle
 from medseg.data.manifest import read_manifest
-from medseg.engine.costs import cost_of
 from medseg.errors import Problem, UsageError
 
 
@@ -56,29 +49,3 @@ def new_bundle(
     measured = measure(recipe.train)
     write_bundle(root, files_of(recipe, measured, root.name))
     return Begun(Bundle(root.resolve()), recipe, measured)
-
-
-def measure(values: dict[str, Any]) -> Measured:
-    """Return the size and cost of the network of a bundle's values, and how it can be exported."""
-    sizes = {key: values[key] for key in ("channels", "neighbours", "label_mode", "roi_px")}
-    network = Opened({**sizes, "weights": None, "network_def": values["network_def"]})[
-        "network_def"
-    ]
-    in_channels, (height, width) = values["channels"] * values["neighbours"], values["roi_px"]
-    cost = cost_of(network, in_channels=in_channels, size_px=(height, width))
-    way = _export(network.eval(), torch.rand(1, in_channels, height, width))
-    return Measured(cost.parameters, round(cost.macs / 1e9, 2), way)
-
-
-def _export(network: torch.nn.Module, images: torch.Tensor) -> str:
-    """Return how TorchScript takes the network: scripted, traced for one size, or none."""
-    ways: dict[str, Callable[[], object]] = {
-        "scripted": lambda: torch.jit.script(copy.deepcopy(network)),
-        "traced": lambda: torch.jit.trace(network, images),  # type: ignore[no-untyped-call]
-    }
-    for way, export in ways.items():
-        with warnings.catch_warnings(), suppress(Exception):  # the compiler's are of any kind
-            warnings.simplefilter("ignore")
-            export()
-            return way
-    return "none"

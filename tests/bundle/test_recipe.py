@@ -41,6 +41,7 @@ def test_its_own_bundle_comes_first():
     assert [home.name for home in recipe.homes] == ["lgg_unet", "lgg_unet"]
     assert recipe.train["network_def"]["base"] == 32
     assert recipe.train["loss"]["smooth"] == 1.0
+    assert recipe.train["_desc_"].startswith("The training of Buda's published U-Net")
 
 
 def test_a_network_of_another_data_set_learns_at_the_pace_of_this_one():
@@ -55,6 +56,10 @@ def test_a_network_of_another_data_set_learns_at_the_pace_of_this_one():
     assert recipe.demo["spacing_mm"] == [2.4, 2.4, 3.0]
     assert recipe.demo["optimizer::lr"] == 0.001
     assert recipe.demo["_desc_"]
+    assert train["_desc_"] == (
+        "Values of the data set from uwmgi_autoencoder, of the network from lgg_resunet; "
+        "not yet tried."
+    )
 
 
 def test_another_size_of_a_network_is_trained_as_the_one_there_is():

@@ -13,8 +13,8 @@ from medseg.bundle import Bundle, Opened, find_bundle
 from medseg.bundle.checks import CHECKS, outcomes
 from medseg.bundle.examined import Examined
 from medseg.bundle.listing import described
+from medseg.bundle.measuring import Measured
 from medseg.bundle.recipe import preset_of, recipe_of
-from medseg.bundle.telling import Measured
 from medseg.bundle.writing import files_of, write_bundle
 from medseg.data import read_manifest
 from medseg.engine import cost_of
