@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medseg.bundle import Config, Opened
-from medseg.data import read_manifest
+from medseg.data import EpochSampler, read_manifest
 from medseg.engine.checkpoints import load_network
 from medseg.engine.costs import cost_of, forward_pace, step_pace
 from medseg.engine.device import autocast
@@ -65,7 +65,9 @@ def _side(config: Config, network: Any, loss: Any) -> dict[str, Any]:  # noqa: A
     network.eval()
     slices, batches, total, n = [], [], 0.0, 0
     dataset = Opened(config)["train::dataset"]
-    for batch in DataLoader(dataset, batch_size=config["batch_size"]):
+    # In the order of the scans whole batches would be empty, as none is in a training.
+    order = EpochSampler(dataset, seed=config["seed"])
+    for batch in DataLoader(dataset, batch_size=config["batch_size"], sampler=order):
         image, masks = batch["image"].to(device), batch["label"].to(device)
         with autocast(device, amp=config["amp"]):
             logits = network(image)

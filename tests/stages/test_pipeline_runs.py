@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from reported_run import Page
 
 from medseg.bundle import Opened
+from medseg.data import EpochSampler
 from medseg.engine.checkpoints import load_network
 from medseg.engine.tracking import default_uri
 from medseg.errors import DivergedError, PartialError, Problem, Stopped, UsageError
@@ -161,7 +162,8 @@ def test_our_figures_are_means_over_slices_and_losses_over_batches(resumed, outp
     opened = Opened(config)
     network = opened["network"].eval()
     load_network(network, open_run(folder).checkpoint)
-    items = list(opened["train::dataset"])
+    dataset = opened["train::dataset"]
+    items = [dataset[number] for _, number in EpochSampler(len(dataset), seed=0)]
     images, masks = (torch.stack([item[key] for item in items]) for key in ("image", "label"))
     with torch.no_grad():
         logits = torch.cat([network(image[None]) for image in images])
