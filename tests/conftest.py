@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,19 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("real samples are not beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_phantom(tiny_phantom, tmp_path_factory):
+    """A function that gives a small phantom of a bundle's data set, by the bundle's name."""
+
+    @cache
+    def made(like):
+        if like == "uwmgi":
+            return tiny_phantom
+        return write_phantom(tmp_path_factory.mktemp("phantom") / like, like=like, tiny=True)
+
+    return lambda name: made(name.partition("_")[0])
 
 
 @pytest.fixture(scope="session")

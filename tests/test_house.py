@@ -121,6 +121,6 @@ def test_nothing_in_the_package_is_left_for_later():
 
 def test_test_files_have_names_of_their_own():
     # Test folders are no packages: of two files of one name pytest would import the first twice.
-    names = Counter(f.name for f in (ROOT / "tests").rglob("*.py") if f.name != "conftest.py")
+    names = Counter(f.name for f in (ROOT / "tests").rglob("*.py"))
     assert [name for name, count in names.items() if count > 1] == []
     assert "__init__.py" not in names

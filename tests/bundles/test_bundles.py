@@ -52,21 +52,21 @@ def test_it_stands_the_checks(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in READING])
-def test_it_stands_the_checks_that_read_scans(name, phantom, tmp_path):
-    assert states(name, tmp_path, phantom(name), SCANS) == dict.fromkeys(SCANS, ("ok", ""))
+def test_it_stands_the_checks_that_read_scans(name, bundle_phantom, tmp_path):
+    assert states(name, tmp_path, bundle_phantom(name), SCANS) == dict.fromkeys(SCANS, ("ok", ""))
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in LONGEST])
-def test_monai_exports_it_and_runs_it_from_another_folder(name, phantom, tmp_path):
-    assert states(name, tmp_path, phantom(name), LONG) == dict.fromkeys(LONG, ("ok", ""))
+def test_monai_exports_it_and_runs_it_from_another_folder(name, bundle_phantom, tmp_path):
+    assert states(name, tmp_path, bundle_phantom(name), LONG) == dict.fromkeys(LONG, ("ok", ""))
     assert "val_dice_mean" in (tmp_path / "out" / "metrics.csv").read_text()
     assert (tmp_path / "out" / "checkpoints" / "last.pt").exists()
 
 
 @pytest.mark.slow
 @each_bundle
-def test_it_stands_every_check(name, phantom, tmp_path):
-    found = states(name, tmp_path, phantom(name), CHECKS)
+def test_it_stands_every_check(name, bundle_phantom, tmp_path):
+    found = states(name, tmp_path, bundle_phantom(name), CHECKS)
     assert found.pop("weights")[0] == "left out"
     assert found == dict.fromkeys(found, ("ok", ""))
 

@@ -80,9 +80,9 @@ class Log:
 @pytest.mark.parametrize(
     "name", [pytest.param(n, id=n, marks=[pytest.mark.slow] * (n in AGAIN)) for n in BUNDLES]
 )
-def test_a_step_waits_for_nothing(name, phantom, tmp_path, monkeypatch):
+def test_a_step_waits_for_nothing(name, bundle_phantom, tmp_path, monkeypatch):
     settings = {
-        "dataset_dir": str(phantom(name)),
+        "dataset_dir": str(bundle_phantom(name)),
         "output_dir": str(tmp_path),
         **{"device": "cpu", "roi_px": [64, 64], "batch_size": 2},
         **{"epochs": 1, "epoch_length": 3, "val_interval": 9},
