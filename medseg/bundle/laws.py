@@ -35,14 +35,22 @@ def targets(examined: Examined) -> str:
 
 
 def overlays(examined: Examined) -> str:
-    """What is laid over a configuration names only what is there: MONAI would add it in silence."""
+    """What is laid over a configuration names only what is there: MONAI would add it in silence.
+
+    A callable may be given what it was not given before; `targets` tells whether it takes that.
+    """
     bundle = examined.bundle
     known = {"_desc_", *ids(bundle.config("train")), *ids(bundle.config("inference"))}
     rows = []
     for name in ("demo", "evaluate"):
         if (bundle.root / "configs" / f"{name}.json").is_file():
             laid = bundle.written(name)
-            rows += [f"{name}.json sets {key}, which is not there" for key in laid.keys() - known]
+            new = (
+                key
+                for key in laid.keys() - known
+                if f"{key.rpartition('::')[0]}::_target_" not in known
+            )
+            rows += [f"{name}.json sets {key}, which is not there" for key in new]
     return told(sorted(rows))
 
 

@@ -71,14 +71,20 @@ class ViTSegmenter(nn.Module):
         return traced(self, in_channels=channels, multiple_px=PATCH_PX)
 
 
-def vit_b16(*, in_channels: int = 3, out_channels: int) -> ViTSegmenter:
+def vit_b16(
+    *, in_channels: int = 3, out_channels: int, head_channels: int = HEAD_CHANNELS
+) -> ViTSegmenter:
     """Build the base size: twelve layers of width 768, 12 heads; 89 million parameters."""
-    return ViTSegmenter(_encoder(in_channels, width=768, heads=12), out_channels)
+    encoder = _encoder(in_channels, width=768, heads=12)
+    return ViTSegmenter(encoder, out_channels, head_channels=head_channels)
 
 
-def vit_s16(*, in_channels: int = 3, out_channels: int) -> ViTSegmenter:
+def vit_s16(
+    *, in_channels: int = 3, out_channels: int, head_channels: int = HEAD_CHANNELS
+) -> ViTSegmenter:
     """Build the small size: twelve layers of width 384, 6 heads; 24 million parameters."""
-    return ViTSegmenter(_encoder(in_channels, width=384, heads=6), out_channels)
+    encoder = _encoder(in_channels, width=384, heads=6)
+    return ViTSegmenter(encoder, out_channels, head_channels=head_channels)
 
 
 def _encoder(in_channels: int, *, width: int, heads: int, layers: int = 12) -> "ViTModel":

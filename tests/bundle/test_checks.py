@@ -80,11 +80,17 @@ def test_metadata_that_the_specification_does_not_know(copy, tmp_path):
 
 
 def test_an_overlay_that_names_what_is_not_there(copy, tmp_path):
-    change(copy, "demo", epochz=3, **{"optimizer::lrr": 0.1})
+    change(copy, "demo", epochz=3, **{"train::loader": 1, "optimizer::weight_decay": 0.1})
     assert found(copy, "overlays", tmp_path).reason == (
         "demo.json sets epochz, which is not there; "
-        "demo.json sets optimizer::lrr, which is not there"
+        "demo.json sets train::loader, which is not there"
     )
+
+
+def test_an_overlay_that_gives_a_callable_what_it_does_not_take(copy, tmp_path):
+    change(copy, "demo", **{"optimizer::lrr": 0.1})
+    assert found(copy, "overlays", tmp_path).state == "ok"
+    assert "takes no 'lrr'" in found(copy, "targets", tmp_path).reason
 
 
 @pytest.mark.parametrize(
