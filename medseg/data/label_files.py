@@ -19,6 +19,7 @@ from medseg.data.readers import is_data_set, read_scans
 from medseg.errors import DataError, Problem
 from medseg.geometry import Grid, axis_maps, require_same_grid
 from medseg.io.nifti import read_label_map
+from medseg.io.nifti_names import stem_of, volumes_in
 from medseg.io.rle import decode_slices
 from medseg.labels import LabelSet
 from medseg.scan import Scan
@@ -128,8 +129,8 @@ def find_label_files(folder: Path, labels: LabelSet) -> dict[str, LabelFiles]:
     """
     found: dict[str, LabelFiles] = {}
     problems = []
-    for path in sorted(folder.glob("[!.]*.nii")) + sorted(folder.glob("[!.]*.nii.gz")):
-        stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    for path in volumes_in(folder):
+        stem = stem_of(path)
         if stem.endswith("_probs"):
             continue
         # The longest, for one organ's name may end as another's does.

@@ -14,8 +14,9 @@ from medseg.data.manifest import read_manifest
 from medseg.data.readers import is_data_set, read_scans
 from medseg.data.splits import make_splits, read_splits
 from medseg.data.uwmgi import read_scan_folder
-from medseg.data.volumes import SUFFIXES, channel_files, stem_of, volume, volumes_in
+from medseg.data.volumes import channel_files, volume
 from medseg.errors import DataError, Problem
+from medseg.io.nifti_names import SUFFIXES, stem_of, volumes_in
 from medseg.labels import LabelSet
 from medseg.scan import Scan
 

@@ -25,8 +25,9 @@ import numpy as np
 
 from medseg.data.findings import Findings
 from medseg.data.manifest import Manifest
-from medseg.data.volumes import SUFFIXES, stem_of, volume
+from medseg.data.volumes import volume
 from medseg.errors import DataError, MedsegError, Problem
+from medseg.io.nifti_names import SUFFIXES, stem_of
 from medseg.io.pictures import read_mask, read_picture, read_picture_header
 from medseg.io.rle import encode
 from medseg.scan import Scan

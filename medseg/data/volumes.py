@@ -20,10 +20,10 @@ from medseg.data.manifest import Manifest
 from medseg.errors import DataError, MedsegError, Problem
 from medseg.geometry import require_same_grid
 from medseg.io.nifti import read_grid
+from medseg.io.nifti_names import stem_of, volumes_in
 from medseg.io.voxels import read_voxels
 from medseg.scan import Scan
 
-SUFFIXES = (".nii.gz", ".nii")
 _CHANNEL = re.compile(r"(.+)_(\d{4})", re.ASCII)
 
 
@@ -118,20 +118,6 @@ def channel_files(folder: Path) -> dict[str, dict[int, Path]]:
         name, channel = (numbered[1], int(numbered[2])) if numbered else (stem_of(path), 0)
         found[name][channel] = path
     return dict(found)
-
-
-def volumes_in(folder: Path) -> list[Path]:
-    """Return the NIfTI files directly in a folder; none where there is no folder."""
-    return sorted(path for path in folder.glob("[!.]*") if path.name.endswith(SUFFIXES))
-
-
-def stem_of(path: Path) -> str:
-    """Return a file's name without ``.nii`` or ``.nii.gz``.
-
-    >>> stem_of(Path("liver_7.nii.gz"))
-    'liver_7'
-    """
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _lost(images: Mapping[str, object], labels: Mapping[str, Path]) -> Iterator[Problem]:

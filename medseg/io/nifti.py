@@ -27,6 +27,7 @@ from medseg.errors import DataError, GeometryError, Problem, ResourceError
 from medseg.geometry import TOLERANCE_MM, Grid, corner_shift_mm
 from medseg.io.atomic import replacing
 from medseg.io.nifti_claims import Claims, Form, Layout, Reader, require_writable
+from medseg.io.nifti_names import SUFFIXES
 from medseg.io.nifti_stream import (
     MAX_INFLATION,
     holds,
@@ -293,7 +294,7 @@ def _voxels_of(
 
 
 def _require_suffix(path: Path) -> None:
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.endswith(SUFFIXES):
         raise DataError(
             Problem("E-NII-FORMAT", str(path), "is not named as NIfTI", ".nii or .nii.gz")
         )

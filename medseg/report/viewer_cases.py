@@ -12,12 +12,12 @@ from typing import NamedTuple
 from medseg.data.label_files import LabelFiles, find_label_files, find_references
 from medseg.data.manifest import Manifest
 from medseg.data.readers import read_scans
+from medseg.io.nifti_names import stem_of, volumes_in
 from medseg.labels import LabelSet
 from medseg.metrics.scores import OrganScore
 from medseg.report.scores import read_csv
 from medseg.scan import Scan
 
-_SUFFIXES = (".nii.gz", ".nii")
 _SHOWN = ("dice", "hd95_mm")
 
 
@@ -75,9 +75,8 @@ def find_cases(
 def _images(folder: Path | None, manifest: Manifest) -> Mapping[str, Scan | Path]:
     if folder is None:
         return {}
-    files = sorted(path for path in folder.glob("[!.]*") if path.name.endswith(_SUFFIXES))
-    if files:
-        return {path.name.removesuffix(".gz").removesuffix(".nii"): path for path in files}
+    if files := volumes_in(folder):
+        return {stem_of(path): path for path in files}
     return {scan.scan_id: scan for scan in read_scans(folder, manifest)}
 
 
