@@ -67,13 +67,13 @@ def _plain(made: "NewData") -> dict[str, object]:
         "channels": list(made.manifest.channels),
         "labels": {organ.name: organ.code for organ in made.manifest.labels.organs},
         "size_px": made.manifest.size_px,
-        "spacing_mm": made.manifest.spacing_mm if made.manifest.spacing_known else None,
+        "spacing_mm": _spacing(made),
     }
 
 
 def _told(made: "NewData") -> str:
     facts = _plain(made)
-    spacing = made.manifest.spacing_mm if made.manifest.spacing_known else None
+    spacing = _spacing(made)
     usual = " x ".join(f"{mm:g}" for mm in spacing) + " mm" if spacing else "not in the files"
     size = " x ".join(map(str, made.manifest.size_px or ()))
     labels = ", ".join(f"{o.name} {o.code}" for o in made.manifest.labels.organs)
@@ -88,3 +88,7 @@ def _told(made: "NewData") -> str:
             f"          medseg bundle new {made.file} unet",
         ]
     )
+
+
+def _spacing(made: "NewData") -> tuple[float, float, float] | None:
+    return made.manifest.spacing_mm if made.manifest.spacing_known else None

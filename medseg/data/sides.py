@@ -10,12 +10,12 @@ Either side may be
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
+from medseg.data.findings import log_warnings
 from medseg.data.kaggle_csv import COLUMNS, SUBMITTED, Row, read_labels
 from medseg.data.label_files import LabelFiles, LabelRows, find_label_files, natural
 from medseg.data.manifest import Manifest
@@ -24,8 +24,6 @@ from medseg.data.slice_folder import ranges
 from medseg.data.splits import read_splits
 from medseg.errors import DataError, Problem, UsageError
 from medseg.scan import Scan
-
-_LOG = logging.getLogger(__name__)
 
 Side = Mapping[str, LabelFiles | LabelRows]
 
@@ -97,8 +95,7 @@ def _table(
     labels = read_labels(table, manifest.labels.names, forms=(COLUMNS, SUBMITTED))
     if any(problem.level == "error" for problem in labels.problems):
         raise DataError(*labels.problems)
-    for problem in labels.problems:
-        _LOG.warning("%s", str(problem).removeprefix("warning"))  # the log says that itself
+    log_warnings(labels.problems)
     scans = scans_of_data()
     if scans is None:
         found = "run-length rows do not say what size their slices are"

@@ -22,6 +22,7 @@ from medseg.engine.tracking import Tracker
 from medseg.metrics.batchwise import batch_score, mean_of_batches
 from medseg.metrics.slicewise import count_slices, slice_scores, summarise_slices
 from medseg.runs import Run
+from medseg.transforms.postprocess import masks_of
 
 MEASURED = "measured.json"
 ROUNDS = 2
@@ -74,7 +75,8 @@ def _side(config: Config, network: Any, loss: Any) -> dict[str, Any]:  # noqa: A
             if loss is not None:
                 total += float(loss(logits, masks)) * len(image)
         n += len(image)
-        sides = [_last(side) for side in (_decided(logits, config["label_mode"]), masks.bool())]
+        pred = masks_of(logits.transpose(0, 1), config["label_mode"]).transpose(0, 1)
+        sides = [_last(side.bool()) for side in (pred, masks)]
         slices += slice_scores(*sides, organs=organs, scan_id=str(n))
         batches.append(batch_score(count_slices(*sides)))
     return {
@@ -82,14 +84,6 @@ def _side(config: Config, network: Any, loss: Any) -> dict[str, Any]:  # noqa: A
         "batches": mean_of_batches(batches)._asdict(),
         "slices": [_plain(summary) for summary in summarise_slices(slices)],
     }
-
-
-def _decided(logits: Tensor, label_mode: str) -> Tensor:
-    """Return masks ``(B, organs, H, W)``."""
-    if label_mode == "overlapping":
-        return logits > 0
-    organs = torch.arange(1, logits.shape[1], device=logits.device)
-    return logits.argmax(1, keepdim=True) == organs.view(1, -1, 1, 1)
 
 
 def _last(masks: Tensor) -> np.ndarray[Any, np.dtype[np.bool_]]:

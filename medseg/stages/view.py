@@ -1,16 +1,14 @@
 """View: scans with their organs, predicted and true, on a page for this machine alone."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from medseg.data.findings import log_warnings
 from medseg.data.manifest import read_manifest
 from medseg.errors import Problem, Stopped
 from medseg.report.viewer_cases import find_cases
 from medseg.report.viewer_server import HOST, bound, routes
-
-_LOG = logging.getLogger(__name__)
 
 
 class Shown(NamedTuple):
@@ -47,7 +45,7 @@ def shown(
     if there is None and images is None:
         fix = "name it with --images and --reference"
         gone = Problem("W-DATA", str(data), "is no longer there", fix=fix, level="warning")
-        _LOG.warning("%s", str(gone).removeprefix("warning"))
+        log_warnings([gone])
     return Shown(
         run.predictions,
         manifest or run.config["manifest"],
