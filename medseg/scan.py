@@ -1,10 +1,11 @@
-"""A scan: the images of one patient on one day, before anything is decoded."""
+"""A scan or a DICOM series: images of one patient on one day, before anything is decoded."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.errors import Problem
 from medseg.geometry import Grid, lpi_grid
 
 
@@ -50,6 +51,35 @@ class Scan:
         """The scan's own grid: (column, row, slice) of slices grow to the left, back and feet."""
         shape = (*self.size_px, len(self.slice_numbers))
         return self.own_grid or lpi_grid(shape, self.spacing_mm)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A DICOM series that makes one volume, checked, its slices in the order of their position.
+
+    Nothing here is a text that a scanner or a person wrote: that may name a patient.
+
+    Attributes:
+        scan_id: What its outputs are called, from the names of folders.
+        files: A file a slice along K, or the one multi-frame file.
+        grid: (column, row, slice): K grows along the slices' normal, the cross product of a row's
+            and a column's direction.
+        frames: Of a multi-frame file the frame of each slice along K, counted from 1; else none.
+        modality: ``MR``, ``CT``, …
+        warnings: What was met and lived with while it was looked through.
+    """
+
+    scan_id: str
+    files: tuple[Path, ...]
+    grid: Grid
+    frames: tuple[int, ...] = ()
+    modality: str = ""
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def case_id(self) -> str:
+        """The patient, as far as the name tells."""
+        return case_id_of(self.scan_id)
 
 
 def case_id_of(scan_id: str) -> str:

@@ -19,7 +19,7 @@ TEMPLATE = "uwmgi_segformer"
 # What depends on the data set; on the pace, which depends on both; on the network.
 DATA_VALUES = (
     *("dataset_dir", "manifest", "label_mode", "spacing_mm", "roi_px", "intensity", "channels"),
-    *("neighbours", "stride", "per_organ", "augmentation"),
+    *("bias_correction", "neighbours", "stride", "per_organ", "augmentation"),
 )
 PACE_VALUES = ("epochs", "epoch_length", "batch_size", "val_interval", "patience")
 NETWORK_VALUES = (

@@ -21,7 +21,7 @@ from medseg.data import neighbour_stack
 from medseg.engine.device import autocast, keep_freed_memory
 from medseg.errors import DivergedError, Problem, UsageError
 from medseg.geometry import Grid
-from medseg.transforms import Decided, decided, grid_of
+from medseg.transforms import Cleaning, Decided, decided, grid_of
 from medseg.transforms.postprocess import LabelMode
 
 # On a CPU more at once gain nothing and cost memory.
@@ -46,6 +46,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
             (columns), ``y`` (rows) and ``xy``. Only for a network that was trained with them.
         amp: Compute in bfloat16 where the device has it; logits are float32 all the same.
         probabilities: Also return the probabilities.
+        cleaning: What is done to the masks on the grid wanted; None leaves them.
     """
 
     roi_px: tuple[int, int]
@@ -58,6 +59,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
     flips: Sequence[str] = ()
     amp: bool = True
     probabilities: bool = False
+    cleaning: Cleaning | None = None
 
     def __post_init__(self) -> None:
         self.roi_px = (self.roi_px[0], self.roi_px[1])
@@ -92,7 +94,10 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
                 label_mode=self.label_mode,
                 probabilities=self.probabilities,
             )
-        return Decided(masks.cpu(), None if probs is None else probs.cpu())
+        masks = masks.cpu()
+        if self.cleaning:
+            masks = self.cleaning(masks, native or grid)
+        return Decided(masks, None if probs is None else probs.cpu())
 
     @torch.inference_mode()
     def logits(self, slices: Tensor, network: nn.Module) -> Iterator[Tensor]:

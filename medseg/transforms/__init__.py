@@ -16,6 +16,7 @@ from medseg.transforms.regrid import regrid
 if TYPE_CHECKING:
     from medseg.transforms.augment import BatchAugment
     from medseg.transforms.body import BodyCropOrPadd
+    from medseg.transforms.cleaning import Cleaning
     from medseg.transforms.draws import Draws
     from medseg.transforms.export import SaveMasks
     from medseg.transforms.intensity import ScaleByPercentilesd
@@ -28,6 +29,7 @@ _HOMES = {
     "BatchAugment": "augment",
     "BodyCropOrPadd": "body",
     "Chain": "placed",
+    "Cleaning": "cleaning",
     "Decided": "postprocess",
     "Draws": "draws",
     "KeepGridd": "preprocess",
@@ -48,6 +50,7 @@ __all__ = [
     "BatchAugment",
     "BodyCropOrPadd",
     "Chain",
+    "Cleaning",
     "Decided",
     "Draws",
     "KeepGridd",

@@ -1,14 +1,18 @@
 """The last step of inference: masks on the scan's own grid become NIfTI files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.transforms import Transform
 
+from medseg.errors import Problem, UsageError
 from medseg.io.colour_tables import write_itksnap, write_slicer
 from medseg.io.nifti import ASSUMED, write_label_map, write_mask, write_probs
 from medseg.labels import LabelSet
+
+FORMATS = ("nifti",)
 
 
 class SaveMasks(Transform):  # type: ignore[misc]
@@ -21,6 +25,7 @@ class SaveMasks(Transform):  # type: ignore[misc]
     Args:
         output_dir: The folder to write to.
         labels: The organs, in the masks' channel order.
+        formats: Some of `FORMATS`.
         per_organ: Also write ``<scan_id>_<organ>.nii.gz``; only these keep overlaps.
         probabilities: Also write ``<scan_id>_<organ>_probs.nii.gz`` from the item's ``probs``.
     """
@@ -30,10 +35,14 @@ class SaveMasks(Transform):  # type: ignore[misc]
         output_dir: str | Path,
         *,
         labels: LabelSet,
+        formats: Sequence[str] = ("nifti",),
         per_organ: bool = False,
         probabilities: bool = False,
     ) -> None:
-        self.output_dir, self.labels = Path(output_dir), labels
+        if unknown := [name for name in formats if name not in FORMATS]:
+            found, expected = f"holds {', '.join(unknown)}", f"some of {', '.join(FORMATS)}"
+            raise UsageError(Problem("E-CONFIG", "formats", found, expected))
+        self.output_dir, self.labels, self.formats = Path(output_dir), labels, tuple(formats)
         self.per_organ, self.probabilities = per_organ, probabilities
         self._tables_written = False
 

@@ -13,6 +13,7 @@ from monai.transforms import MapTransform
 
 from medseg.errors import Problem, UsageError
 from medseg.geometry import Grid, Spacing
+from medseg.transforms.bias import BiasCorrectiond
 from medseg.transforms.body import BodyCropOrPadd
 from medseg.transforms.intensity import ScaleByMaximumd, ScaleByPercentilesd
 from medseg.transforms.placed import Chain, Item, grid_of, moved
@@ -34,6 +35,7 @@ def preprocessing(
     spacing_mm: Spacing | None = (1.5, 1.5, 3.0),
     roi_px: tuple[int, int] = (288, 288),
     intensity: Intensity = "percentiles",
+    bias_correction: bool = False,
 ) -> Chain:
     """Return the chain that turns an item with a scan into one with prepared tensors.
 
@@ -49,6 +51,7 @@ def preprocessing(
         roi_px: Rows and columns of the network's window, the least size of a slice.
         intensity: ``percentiles`` scales each channel between two of its own, ``maximum`` divides
             the image by its largest value.
+        bias_correction: Divide slowly varying shading out first, by N4: seconds a scan.
     """
     labels = [key for key in keys if key != "image"]
     if labels and not organs:
@@ -67,6 +70,7 @@ def preprocessing(
             *([ReadMasksd(labels, organs)] if labels else []),
             KeepGridd("image", native_key="native"),
             Orientd(everything),
+            *([BiasCorrectiond("image")] if bias_correction else []),
             # Before any resampling: by the values as they were measured.
             _SCALING[intensity]("image"),
             ToSpacingd(everything, spacing_mm=spacing_mm, roi_px=roi_px, modes=modes),

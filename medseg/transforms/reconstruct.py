@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 from medseg.errors import DataError, Problem
 from medseg.geometry import Grid, require_same_grid
 from medseg.io import rle
-from medseg.io.nifti import Frame, read_image, read_label_map
+from medseg.io.images import read_source
+from medseg.io.nifti import read_label_map
 from medseg.io.voxels import read_voxels
-from medseg.scan import Scan
+from medseg.scan import Scan, Series
 from medseg.transforms.placed import Item, grid_of, on_grid
 
 
 class ReadVolumed(MapTransform):  # type: ignore[misc]
     """Read images into MetaTensors ``(C, I, J, K)`` float32 on the scan's own grid.
 
-    An item's entry is a `Scan`, whose slices are stacked head to feet, or the path of a NIfTI
-    file of any orientation; then ``frame`` tells what the file says of its affine. A MetaTensor was
-    read before, and stays.
+    An item's entry is a `Scan`, whose slices are stacked head to feet, or what `read_source` reads,
+    of any orientation; then ``frame`` tells what the files say of their affine and ``warnings``
+    what they were read in spite of. A MetaTensor was read before, and stays.
 
     Raises:
         DataError: Slices are missing, damaged or of another size; all of a scan at once.
@@ -42,7 +43,10 @@ class ReadVolumed(MapTransform):  # type: ignore[misc]
             if isinstance(source, Scan):
                 item[key] = _stacked(source)
             elif not isinstance(source, MetaTensor):
-                item[key], item["frame"] = _nifti(Path(source))
+                image = read_source(source if isinstance(source, Series) else Path(source))
+                # Slices first in memory, as for PNG: first index fastest.
+                item[key] = on_grid(torch.from_numpy(image.voxels)[None], image.grid)
+                item["frame"], item["warnings"] = image.frame, image.warnings
         return item
 
 
@@ -99,12 +103,6 @@ class ReadMasksd(MapTransform):  # type: ignore[misc]
 def _stacked(scan: Scan) -> MetaTensor:
     voxels = torch.from_numpy(read_voxels(scan))  # (C, K, J, I)
     return on_grid(voxels.permute(0, 3, 2, 1), scan.grid)
-
-
-def _nifti(path: Path) -> tuple[MetaTensor, Frame]:
-    image = read_image(path)
-    # Slices first in memory, as for PNG: first index fastest.
-    return on_grid(torch.from_numpy(image.voxels)[None], image.grid), image.frame
 
 
 def _decoded(scan: Scan, organs: Collection[str]) -> NDArray[np.uint8]:
