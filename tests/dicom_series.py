@@ -57,7 +57,6 @@ ACQUIRED = {
     "SeriesNumber": 1,
     "AcquisitionNumber": 1,
     "BodyPartExamined": "ABDOMEN",
-    "Laterality": None,
     "PatientPosition": "HFS",
     "PositionReferenceIndicator": None,
     "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
