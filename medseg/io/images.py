@@ -1,15 +1,39 @@
 """An image from whatever file format it is in."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from medseg.errors import DataError, Problem
+from medseg.io import nifti_names
+from medseg.io.image_names import SUFFIXES
 from medseg.io.nifti import Image, read_image
-from medseg.io.nifti_names import SUFFIXES
+from medseg.io.nifti_claims import Form
 from medseg.scan import Series
 
 
-def read_source(source: Path | Series) -> Image:
-    """Return the image of a file or a DICOM series, strictly read.
+class Reading(NamedTuple):
+    """What a user allows of files that are not sound. Nothing by default.
+
+    An item's entry ``reading`` brings it to `ReadVolumed`; no entry is the default.
+
+    Attributes:
+        use: The form to believe where a NIfTI file's sform and qform disagree (``--use``).
+        assume_ras: Take the axes of a file that does not say where it lies as right, front and
+            head (``--assume-ras``).
+        nan_to_min: Replace voxels that are not finite by the smallest finite one
+            (``--nan-to-min``).
+    """
+
+    use: Form | None = None
+    assume_ras: bool = False
+    nan_to_min: bool = False
+
+
+AS_IT_IS = Reading()
+
+
+def read_source(source: Path | Series, reading: Reading = AS_IT_IS) -> Image:
+    """Return the image of a file or a DICOM series, strictly read but for what `reading` allows.
 
     Its `warnings` are the caller's to tell.
 
@@ -18,6 +42,6 @@ def read_source(source: Path | Series) -> Image:
     """
     if isinstance(source, Series):
         raise DataError(Problem("E-FORMAT", source.scan_id, "is a DICOM series", "a file"))
-    if source.name.endswith(SUFFIXES):
-        return read_image(source)
+    if source.name.endswith(nifti_names.SUFFIXES):
+        return read_image(source, **reading._asdict())
     raise DataError(Problem("E-FORMAT", str(source), "is of no known format", ", ".join(SUFFIXES)))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from medseg.errors import DataError, GeometryError, Problem, ResourceError
 from medseg.geometry import TOLERANCE_MM, Grid, corner_shift_mm
 from medseg.io.atomic import replacing
+from medseg.io.finite import Voxels, are_finite, made_finite, not_finite
 from medseg.io.nifti_claims import Claims, Form, Layout, Reader, require_writable
 from medseg.io.nifti_names import SUFFIXES
 from medseg.io.nifti_stream import (
@@ -37,8 +38,6 @@ from medseg.io.nifti_stream import (
     write_content,
 )
 from medseg.labels import LabelSet
-
-Voxels = NDArray[np.number]
 
 _LOG = logging.getLogger(__name__)
 _INTENT_LABEL = 1002
@@ -104,18 +103,12 @@ def read_image(
             -UNITS and -NAN; all that is wrong with the header in one pass.
     """
     content = _read(path, use=use, assume_ras=assume_ras)
-    layout, warnings = content.layout, content.layout.warnings
+    layout = content.layout
     with np.errstate(over="ignore"):
         voxels = np.asarray(content.voxels, np.float32, order="F")
-    if not _are_finite(voxels):
-        broken = ~np.isfinite(voxels)
-        rescued = nan_to_min and not broken.all()
-        problem = _not_finite(path, broken, rescued=rescued)
-        if not rescued:
-            raise DataError(problem)
-        voxels[broken] = voxels[~broken].min()
-        warnings = (*warnings, problem)
-    return Image(voxels, layout.grid, Frame(layout.form_code, "medseg"), warnings)
+    broken = made_finite(voxels, str(path), kind="NII", nan_to_min=nan_to_min)
+    frame = Frame(layout.form_code, "medseg")
+    return Image(voxels, layout.grid, frame, (*layout.warnings, *broken))
 
 
 def read_grid(path: Path) -> Grid:
@@ -128,17 +121,20 @@ def read_grid(path: Path) -> Grid:
         return layout.grid
 
 
-def read_label_map(path: Path) -> tuple[NDArray[np.uint8], Grid]:
+def read_label_map(
+    path: Path, *, use: Form | None = None, assume_ras: bool = False
+) -> tuple[NDArray[np.uint8], Grid]:
     """Read a label map ``(I, J, K)``, first index fastest, and its grid in mm.
 
-    Numbers stored as floats are taken where they are whole, and never rounded.
+    Numbers stored as floats are taken where they are whole, and never rounded. `use` and
+    `assume_ras` are those of `read_image`.
 
     Raises:
         DataError: As `read_image`, but E-LABEL in place of E-NII-DIM, and for a voxel that is no
             whole number from 0 to 255.
     """
     try:
-        voxels, layout = _read(path)
+        voxels, layout = _read(path, use=use, assume_ras=assume_ras)
     except DataError as error:
         raise DataError(*(_of_labels(problem) for problem in error.problems)) from error
     if voxels.dtype != np.uint8:
@@ -198,8 +194,8 @@ def write_image(path: Path, voxels: Voxels, grid: Grid, *, frame: Frame = ASSUME
     Raises:
         DataError: E-NII-NAN, a voxel is not finite: `read_image` would refuse the file.
     """
-    if not _are_finite(voxels):
-        raise DataError(_not_finite(path, ~np.isfinite(voxels), rescued=False))
+    if not are_finite(voxels):
+        raise DataError(not_finite(~np.isfinite(voxels), str(path), kind="NII"))
     _write(path, voxels, grid, frame=frame)
 
 
@@ -368,17 +364,3 @@ def _require_known(path: Path, label_map: NDArray[np.generic], known: set[int]) 
         raise DataError(
             Problem("E-LABEL", str(path), f"codes {unknown}", f"{sorted(known)}", "check the map")
         )
-
-
-def _are_finite(voxels: Voxels) -> bool:
-    # The extremes are NaN where a voxel is, and take no array of their own to find.
-    return bool(np.isfinite([voxels.min(initial=0), voxels.max(initial=0)]).all())
-
-
-def _not_finite(path: Path, broken: NDArray[np.bool_], *, rescued: bool) -> Problem:
-    first = tuple(int(n) for n in np.argwhere(broken)[0])
-    found = f"{int(broken.sum())} voxels are not finite; the first is {first}"
-    if rescued:
-        found += "; they take the smallest finite value"
-        return Problem("W-NII-NAN", str(path), found, level="warning")
-    return Problem("E-NII-NAN", str(path), found, "numbers", "mask or fill them before")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medseg.errors import DataError, Problem
 from medseg.geometry import Grid, require_same_grid
 from medseg.io import rle
-from medseg.io.images import read_source
+from medseg.io.images import AS_IT_IS, read_source
 from medseg.io.nifti import read_label_map
 from medseg.io.voxels import read_voxels
 from medseg.scan import Scan, Series
@@ -29,7 +29,8 @@ class ReadVolumed(MapTransform):  # type: ignore[misc]
 
     An item's entry is a `Scan`, whose slices are stacked head to feet, or what `read_source` reads,
     of any orientation; then ``frame`` tells what the files say of their affine and ``warnings``
-    what they were read in spite of. A MetaTensor was read before, and stays.
+    what they were read in spite of. ``source`` keeps what the image was read from. A MetaTensor was
+    read before, and stays.
 
     Raises:
         DataError: Slices are missing, damaged or of another size; all of a scan at once.
@@ -40,10 +41,13 @@ class ReadVolumed(MapTransform):  # type: ignore[misc]
         item = dict(data)
         for key in self.key_iterator(item):
             source = item[key]
+            if not isinstance(source, MetaTensor):
+                item["source"] = source
             if isinstance(source, Scan):
                 item[key] = _stacked(source)
             elif not isinstance(source, MetaTensor):
-                image = read_source(source if isinstance(source, Series) else Path(source))
+                source = source if isinstance(source, Series) else Path(source)
+                image = read_source(source, item.get("reading", AS_IT_IS))
                 # Slices first in memory, as for PNG: first index fastest.
                 item[key] = on_grid(torch.from_numpy(image.voxels)[None], image.grid)
                 item["frame"], item["warnings"] = image.frame, image.warnings
