@@ -14,6 +14,20 @@ from medseg.scan import Series
 
 _SAME = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
 _NEEDED = ("SOPInstanceUID", *_SAME[1:])
+# Of the modules Patient, General Study and Frame of Reference: what may be empty, but not absent.
+_REQUIRED = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+    *("FrameOfReferenceUID", "PositionReferenceIndicator"),
+)
+# The last ones tell that identifiers were removed.
+_STUDY = (
+    *_REQUIRED,
+    *("SpecificCharacterSet", "IssuerOfPatientID", "StudyDescription"),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
+    "LongitudinalTemporalInformationModified",
+)
 _FIX = "has it been changed meanwhile? Begin again"
 
 
@@ -67,6 +81,22 @@ def require_one_study(sources: Sequence[Dataset], *, subject: str) -> None:
         problems.append(Problem("E-DCM-MIXED", subject, "a file is there twice", "each once"))
     if problems:
         raise DataError(*problems)
+
+
+def adopt_study(dataset: Dataset, source: Dataset) -> None:
+    """Make a result belong to its source's patient and study, in the source's own words.
+
+    They are taken as they are, valid or not: what differs from the images is another patient's to
+    an archive. Source: PS3.3 C.7.1.1, C.7.2.1, C.7.4.1.
+    """
+    with silenced():
+        for name in _STUDY:
+            if name in source:
+                dataset[name] = source[name]
+            elif name in _REQUIRED:
+                setattr(dataset, name, None)
+            elif name in dataset:
+                delattr(dataset, name)
 
 
 def _header(path: Path) -> Dataset | None:

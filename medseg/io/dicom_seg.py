@@ -1,0 +1,202 @@
+"""DICOM SEG: masks as segments of one file that refers to the images they were found in.
+
+Segmentation Storage, type BINARY, PS3.3 A.51. Every organ is a segment, so that overlaps are kept,
+and has a frame for every slice, the empty ones too: what was looked at and found empty is known.
+An organ is named by its SNOMED CT concept; one without a code by its own name, in a coding scheme
+of medseg's own, which PS3.3 8.2 allows where the scheme's name begins with 99.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from highdicom.color import CIELabColor
+from highdicom.content import (
+    AlgorithmIdentificationSequence,
+    PixelMeasuresSequence,
+    PlaneOrientationSequence,
+    PlanePositionSequence,
+)
+from highdicom.seg import Segmentation, SegmentDescription
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian
+
+from medseg.errors import GeometryError, Problem
+from medseg.geometry import Grid
+from medseg.io import dicom_written as written
+from medseg.io.dicom_sources import adopt_study, require_one_study
+from medseg.io.dicom_written import Algorithm
+from medseg.labels import LabelSet, Organ
+from medseg.scan import Series
+
+_ANATOMICAL = Code("123037004", "SCT", "Anatomical Structure")
+_ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+_TISSUE = Code("85756007", "SCT", "Tissue")
+# Neoplasm, mass, lesion, oedema, necrosis, haemorrhage, cyst: CID 7151's under _ABNORMAL.
+_ABNORMAL_CODES = {
+    "108369006",
+    "4147007",
+    "52988006",
+    "79654002",
+    "6574001",
+    "50960005",
+    "441457006",
+}
+_LEARNED = Code("123109", "DCM", "Artificial Intelligence")
+_OWN_SCHEME = "99MEDSEG"
+
+_IMAGE = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
+    *("StudyInstanceUID", "FrameOfReferenceUID"),
+)
+_TEXTS = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"),
+)
+
+
+def write_seg(
+    path: Path,
+    masks: NDArray[np.generic],
+    labels: LabelSet,
+    *,
+    sources: Sequence[Dataset],
+    series: Series,
+    algorithm: Algorithm,
+) -> None:
+    """Write masks ``(C, I, J, K)`` on a series' grid; empty ones are written as empty segments.
+
+    Args:
+        path: The file to make or replace.
+        masks: A channel an organ, nonzero inside; they may overlap.
+        labels: The organs, in the order of the channels.
+        sources: The series' headers along K, from `sources_of`; one if it is multi-frame.
+        series: What was segmented.
+        algorithm: What segmented it.
+
+    Raises:
+        GeometryError: E-GRID, the masks are not of the series' shape.
+        DataError: E-DCM-MIXED, the sources are not of one study.
+        ResourceError: The disk is full or the file cannot be written.
+    """
+    if masks.shape != (len(labels.organs), *series.grid.shape):
+        expected = f"{(len(labels.organs), *series.grid.shape)}"
+        raise GeometryError(Problem("E-GRID", str(path), f"masks {masks.shape}", expected))
+    require_one_study(sources, subject=series.scan_id)
+    with written.silenced():
+        dataset = _segmentation(masks, labels, sources, series=series, algorithm=algorithm)
+    written.save(path, dataset)
+
+
+def _segmentation(
+    masks: NDArray[np.generic],
+    labels: LabelSet,
+    sources: Sequence[Dataset],
+    *,
+    series: Series,
+    algorithm: Algorithm,
+) -> Segmentation:
+    dataset = Segmentation(
+        source_images=_images(sources, series),
+        # Frames of rows of columns, a segment last.
+        pixel_array=(masks != 0).view(np.uint8).transpose(3, 2, 1, 0),
+        segmentation_type="BINARY",
+        segment_descriptions=[
+            _described(number, organ, algorithm) for number, organ in enumerate(labels.organs, 1)
+        ],
+        series_instance_uid=written.new_uid(),
+        series_number=written.SERIES_NUMBERS["SEG"],
+        sop_instance_uid=written.new_uid(),
+        instance_number=1,
+        manufacturer=written.MANUFACTURER,
+        manufacturer_model_name=written.MODEL_NAME,
+        software_versions=written.SOFTWARE_VERSIONS,
+        device_serial_number=written.DEVICE_SERIAL_NUMBER,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        content_label="SEGMENTATION",
+        content_description=f"Segmentation by {algorithm.name}"[:64],
+        series_description=f"Segmentation by {algorithm.name}"[:64],
+        omit_empty_frames=False,
+    )
+    adopt_study(dataset, sources[0])
+    if not "".join([*algorithm, *(organ.meaning for organ in labels.organs)]).isascii():
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+    if series.frames:
+        _number_frames(dataset, series.frames)
+    return dataset
+
+
+def _described(number: int, organ: Organ, algorithm: Algorithm) -> SegmentDescription:
+    meaning = (organ.meaning or organ.name)[:64]
+    if not organ.snomed:
+        category, kind = _TISSUE, Code(organ.name, _OWN_SCHEME, meaning)
+    else:
+        category = _ABNORMAL if organ.snomed in _ABNORMAL_CODES else _ANATOMICAL
+        kind = Code(organ.snomed, "SCT", meaning)
+    return SegmentDescription(
+        segment_number=number,
+        segment_label=organ.name,
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=algorithm.name[:64], family=_LEARNED, version=algorithm.version[:64]
+        ),
+        display_color=CIELabColor.from_rgb(*organ.colour),
+    )
+
+
+def _images(sources: Sequence[Dataset], series: Series) -> list[Dataset]:
+    """Return the images as highdicom needs them: what they are and where they lie.
+
+    It takes one orientation only, equal to the last digit, and refuses names and dates that are
+    not as the standard has them, so that it is given the grid's and none.
+    """
+    shared, positions = _geometry(series.grid)
+    images = []
+    for source in sources:
+        image = Dataset()
+        for name in _IMAGE:
+            image[name] = source[name]
+        for name in _TEXTS:
+            setattr(image, name, "")
+        image.Columns, image.Rows = series.grid.shape[:2]
+        images.append(image)
+    if series.frames:
+        images[0].SharedFunctionalGroupsSequence = [shared]
+        images[0].PerFrameFunctionalGroupsSequence = positions
+        images[0].NumberOfFrames = len(positions)
+        return images
+    for image, source in zip(images, sources, strict=True):
+        image.update(shared.PixelMeasuresSequence[0])
+        image.update(shared.PlaneOrientationSequence[0])
+        image.ImagePositionPatient = source.ImagePositionPatient
+    return images
+
+
+def _geometry(grid: Grid) -> tuple[Dataset, list[Dataset]]:
+    """Return functional groups, in LPS mm: what all slices of a grid share, and where each lies."""
+    to_lps = np.diag([-1.0, -1.0, 1.0])
+    cosines = to_lps @ grid.affine_ras_mm[:3, :2] / grid.spacing_mm[:2]
+    places = grid.to_ras_mm([(0, 0, k) for k in range(grid.shape[2])]) @ to_lps
+    columns_mm, rows_mm, slices_mm = grid.spacing_mm
+    shared, positions = Dataset(), [Dataset() for _ in places]
+    shared.PixelMeasuresSequence = PixelMeasuresSequence(
+        (rows_mm, columns_mm), slices_mm, slices_mm
+    )
+    shared.PlaneOrientationSequence = PlaneOrientationSequence(
+        "PATIENT", cosines.T.ravel().tolist()
+    )
+    for position, place in zip(positions, places, strict=True):
+        position.PlanePositionSequence = PlanePositionSequence("PATIENT", place.tolist())
+    return shared, positions
+
+
+def _number_frames(dataset: Segmentation, frames: Sequence[int]) -> None:
+    """Refer to the frames of the file, where highdicom counted those that it was given."""
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        for derivation in frame.DerivationImageSequence:
+            for source in derivation.SourceImageSequence:
+                source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]
