@@ -46,7 +46,8 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
             (columns), ``y`` (rows) and ``xy``. Only for a network that was trained with them.
         amp: Compute in bfloat16 where the device has it; logits are float32 all the same.
         probabilities: Also return the probabilities.
-        cleaning: What is done to the masks on the grid wanted; None leaves them.
+        cleaning: Thresholds of the masks, and what is done to them on the grid wanted; None
+            leaves them.
     """
 
     roi_px: tuple[int, int]
@@ -93,6 +94,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
                 native or grid,
                 label_mode=self.label_mode,
                 probabilities=self.probabilities,
+                thresholds=self.cleaning.thresholds if self.cleaning else (),
             )
         masks = masks.cpu()
         if self.cleaning:

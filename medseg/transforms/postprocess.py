@@ -5,7 +5,8 @@ before the next one comes, so that the logits of a whole volume never exist. Thr
 resampling draws an outline between voxels; the other way round would move blocks.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,8 @@ from medseg.transforms.regrid import Line, lines_through, sampled
 
 LabelMode = Literal["overlapping", "exclusive"]
 Box = tuple[slice, slice, slice]
+# One an organ, None for the usual decision; empty where none has its own.
+Thresholds = Sequence[float | None]
 
 _MODES = ("overlapping", "exclusive")
 
@@ -42,6 +45,7 @@ def decided(
     *,
     label_mode: LabelMode,
     probabilities: bool = False,
+    thresholds: Thresholds = (),
 ) -> Decided:
     """Return masks on another grid from logits that come slab by slab.
 
@@ -55,6 +59,7 @@ def decided(
         target: The grid wanted, its axes parallel to those of `source`.
         label_mode: ``overlapping``, one logit an organ, or ``exclusive``, background first.
         probabilities: Whether to return those too.
+        thresholds: As `masks_of` takes them.
 
     Raises:
         GeometryError: The axes are not parallel.
@@ -73,7 +78,7 @@ def decided(
     slabs = chain([first], coming)
     del first  # it would be kept until the last one came
     for box, logits in regridded(slabs, source, target):
-        masks[:, *box] = masks_of(logits, label_mode)
+        masks[:, *box] = masks_of(logits, label_mode, thresholds)
         if probs is not None:
             probs[:, *box] = probs_of(logits, label_mode)
     return Decided(masks, probs)
@@ -137,23 +142,65 @@ def _runs(slabs: Iterable[Tensor], along: Line, count: int) -> Iterator[tuple[Li
         before = None if along.exact else slab[-1:]
 
 
-def masks_of(logits: Tensor, label_mode: LabelMode) -> Tensor:
+def masks_of(logits: Tensor, label_mode: LabelMode, thresholds: Thresholds = ()) -> Tensor:
     """Return masks ``(organs, ...)`` uint8 of logits ``(classes, ...)``.
 
     ``overlapping``: an organ is where its own logit is above 0, its probability above one half.
     ``exclusive``: the largest logit wins, and the lower channel where two are equal; the winner
     may be the background, channel 0.
+
+    An organ with a threshold t is where its probability is above t. Of exclusive organs that is
+    the probability against the background alone, p / (p + p of background): the likeliest organ
+    of a voxel is drawn where it is above its own t, so that no organ's threshold moves another.
     """
     if label_mode == "overlapping":
+        if thresholds:
+            return torch.stack(
+                [own > limit for own, limit in zip(logits, _limits(thresholds), strict=True)]
+            ).view(torch.uint8)
         return (logits > 0).view(torch.uint8)
+    if not thresholds:
+        return torch.stack(_winners(list(logits))).view(torch.uint8)
+    background, *organs = logits
+    others = _winners(organs)
+    first = ~torch.stack(others).any(0) if others else torch.ones_like(background, dtype=torch.bool)
+    return torch.stack(
+        [
+            mask & (own > background if limit == 0 else own - background > limit)
+            for mask, own, limit in zip([first, *others], organs, _limits(thresholds), strict=True)
+        ]
+    ).view(torch.uint8)
+
+
+def _limits(thresholds: Thresholds) -> list[float]:
+    """Return the logits of probabilities; that of one half, the usual decision, is 0."""
+    return [0.0 if t is None else math.log(t / (1 - t)) for t in thresholds]
+
+
+def _winners(channels: Sequence[Tensor]) -> list[Tensor]:
+    """Return for each channel but the first where it is the largest, and the first of equals."""
     # A running maximum: argmax over channels is some twenty times slower on a CPU, and its indices
     # take eight bytes a voxel.
-    best, masks = logits[0], list[Tensor]()
-    for channel in logits[1:]:
+    best, masks = channels[0], list[Tensor]()
+    for channel in channels[1:]:
         better = channel > best
         masks = [mask & ~better for mask in masks] + [better]
         best = torch.maximum(best, channel)
-    return torch.stack(masks).view(torch.uint8)
+    return masks
+
+
+def masks_of_probs(probs: Tensor, label_mode: LabelMode, thresholds: Thresholds) -> Tensor:
+    """Return what `masks_of` returns, from what `probs_of` returned; rounding may settle ties.
+
+    Args:
+        probs: ``(organs, ...)`` float32.
+        label_mode: Of the logits behind them.
+        thresholds: One an organ.
+    """
+    if label_mode == "overlapping":
+        return masks_of(probs.logit(), label_mode, thresholds)
+    background = (1 - probs.sum(0, keepdim=True)).clamp_min(torch.finfo(torch.float32).tiny)
+    return masks_of(torch.cat([background, probs]).log(), label_mode, thresholds)
 
 
 def probs_of(logits: Tensor, label_mode: LabelMode) -> Tensor:

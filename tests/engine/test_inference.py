@@ -13,8 +13,8 @@ from torch import nn
 
 from medseg.engine import VolumeInferer, scan_step
 from medseg.errors import DivergedError, UsageError
-from medseg.geometry import lpi_grid
-from medseg.transforms import on_grid
+from medseg.geometry import Grid, lpi_grid
+from medseg.transforms import Cleaning, on_grid
 
 
 class Channels(nn.Module):
@@ -248,6 +248,42 @@ def test_masks_lie_on_the_grid_of_the_image_or_on_the_one_asked_for():
     assert torch.equal(masks[0, :4], (image > 0).byte())
     assert not masks[0, 4].any()
     np.testing.assert_allclose(probs[0, :4], image.sigmoid())
+
+
+def test_masks_are_cleaned_on_the_grid_asked_for():
+    image = torch.full((4, 6, 5), -1.0)
+    image[0, 0, 0] = image[3, 5, 2:4] = 1.0
+    # Along its first axis the grid asked for has twice as many voxels.
+    native = scan(image).affine.numpy() @ np.diag([0.5, 1, 1, 1])
+    wide = Grid((8, 6, 5), native)
+    # One voxel there is 0.75 x 1.5 x 3 mm, 0.003375 ml.
+    rules = {"a": {"min_ml": 0.0055}}
+    given = inferer(cleaning=Cleaning(["a"], rules=rules))
+    assert inferer()(scan(image), Channels(), native=wide).masks[0, 0, 0, 0] == 1
+    assert given(scan(image), Channels(), native=wide).masks[0].nonzero()[
+        :, 2
+    ].unique().tolist() == [2, 3]
+    assert given(scan(image), Channels()).masks[0, 0, 0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    "rules", [pytest.param({}, id="none"), pytest.param({"a": {}}, id="empty")]
+)
+def test_without_rules_no_bit_changes(rules):
+    image = scan(torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(0)))
+    given = inferer(probabilities=True, cleaning=Cleaning(["a"], rules=rules))
+    plain, found = inferer(probabilities=True)(image, Channels()), given(image, Channels())
+    assert torch.equal(found.masks, plain.masks)
+    assert torch.equal(found.probs, plain.probs)
+
+
+def test_a_threshold_is_applied_to_the_probabilities_and_leaves_them_alone():
+    image = scan(torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(0)))
+    cleaning = Cleaning(["a"], rules={"a": {"threshold": 0.2}})
+    masks, probs = inferer(probabilities=True, cleaning=cleaning)(image, Channels())
+    assert torch.equal(masks, (probs > 0.2).byte())
+    assert torch.equal(probs, inferer(probabilities=True)(image, Channels()).probs)
+    assert not torch.equal(masks, (probs > 0.5).byte())
 
 
 def test_logits_of_a_whole_scan_never_exist():

@@ -11,7 +11,7 @@ from medseg.geometry import Grid, lpi_grid
 from medseg.io.nifti import read_label_map
 from medseg.labels import LabelSet, Organ
 from medseg.transforms import SaveMasks, decided, regrid
-from medseg.transforms.postprocess import masks_of, probs_of
+from medseg.transforms.postprocess import masks_of, masks_of_probs, probs_of
 
 NATIVE = lpi_grid((6, 5, 2), (1.5, 1.5, 3.0))
 PREPARED = NATIVE.boxed((1, -1, 0), (4, 7, 2))
@@ -105,6 +105,74 @@ def test_probabilities_worked_by_hand(mode, expected):
 
 def test_probabilities_are_float32():
     assert probs_of(random_logits((2, 2, 2)).half(), "overlapping").dtype == torch.float32
+
+
+def test_overlapping_organs_are_where_they_are_above_their_thresholds():
+    logits = random_logits((7, 6, 4))
+    found = masks_of(logits, "overlapping", (0.3, None, 0.8))
+    limits = torch.tensor([0.3, 0.5, 0.8]).view(3, 1, 1, 1)
+    assert torch.equal(found, (logits.sigmoid() > limits).byte())
+
+
+def test_a_threshold_of_an_exclusive_organ_weighs_it_against_the_background_alone():
+    # Logits of 1, 2 and 3 are probabilities against 0 of 0.73, 0.88 and 0.95.
+    logits = voxels([0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.0, -1.0], [-9.0, -9.0, 3.0, -0.5])
+    assert masks_of(logits, "exclusive").tolist() == [[1, 1, 0, 0], [0, 0, 1, 0]]
+    # The higher one takes the first voxel away, the lower one adds the last.
+    assert masks_of(logits, "exclusive", (0.8, 0.3)).tolist() == [[0, 1, 0, 0], [0, 0, 1, 1]]
+    # Where another organ is likelier, a threshold changes nothing, and leaves nothing to it.
+    assert masks_of(logits, "exclusive", (0.1, 0.99)).tolist() == [[1, 1, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("one", [pytest.param(None, id="none"), pytest.param(0.5, id="one half")])
+def test_the_usual_threshold_changes_no_bit(mode, one):
+    logits = random_logits((9, 8, 5), channels=4).round(decimals=1)  # many are equal
+    thresholds = (one,) * (4 if mode == "overlapping" else 3)
+    assert torch.equal(masks_of(logits, mode, thresholds), masks_of(logits, mode))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_lower_threshold_takes_nothing_away_and_moves_no_other_organ(mode):
+    logits = random_logits((9, 8, 5), channels=4)
+    rest = (None,) * (3 if mode == "overlapping" else 2)
+    before = masks_of(logits, mode)
+    for lower, higher in ((0.2, 0.4), (0.4, 0.6), (0.6, 0.9)):
+        more, fewer = (masks_of(logits, mode, (t, *rest)) for t in (lower, higher))
+        assert (more[0] >= fewer[0]).all()
+        assert more[0].sum() > fewer[0].sum()
+        assert torch.equal(more[1:], before[1:])
+
+
+def test_one_exclusive_organ_is_where_its_probability_is_above_the_threshold():
+    logits = random_logits((9, 8, 5), channels=2)
+    found = masks_of(logits, "exclusive", (0.7,))
+    assert torch.equal(found, (logits.softmax(0)[1:] > 0.7).byte())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_probabilities_tell_the_masks_of_other_thresholds(mode):
+    logits = 3 * random_logits((9, 8, 5), channels=4)
+    thresholds = (0.3, None, 0.7, 0.6)[: 4 if mode == "overlapping" else 3]
+    found = masks_of_probs(probs_of(logits, mode), mode, thresholds)
+    assert torch.equal(found, masks_of(logits, mode, thresholds))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sure_probabilities_tell_masks_too(mode):
+    probs = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert torch.equal(masks_of_probs(probs, mode, (0.9, 0.1)), probs.byte())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_thresholds_count_slab_by_slab(mode):
+    logits = random_logits(PREPARED.shape)
+    organs = 3 if mode == "overlapping" else 2
+    given = {"label_mode": mode, "thresholds": (0.3, None, 0.6)[:organs]}
+    masks = decided(slabs_of(logits, 1), PREPARED, NATIVE, **given).masks
+    expected = masks_of(logits, mode, given["thresholds"])
+    assert torch.equal(masks[:, 1:5], expected[:, :, 1:6])
+    assert not torch.equal(expected, masks_of(logits, mode))
 
 
 def test_an_unknown_label_mode_is_refused():
