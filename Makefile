@@ -1,20 +1,21 @@
-# make run     the main job on the built-in phantom
-# make test    lint, types and tests
-# make check   lint and types alone
-# make browser a browser for the tests that open pages, where Debian's packages can be installed
+# make run         the main job on the built-in phantom
+# make test        lint, types and tests
+# make check       lint and types alone
+# make browser     a browser for the tests that open pages, where Debian's packages can be installed
+# make validators  other people's DICOM programs, for the tests that ask them, likewise
 # Everything is installed once, into .venv, with the versions of constraints.txt.
 
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: run test check browser
+.PHONY: run test check browser validators
 .DELETE_ON_ERROR:
 
 run: .venv/installed
 	$(BIN)/medseg run bundles/uwmgi_segformer
 
-test: check browser
+test: check browser validators
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov=medseg
 
 check: .venv/installed-test
@@ -29,6 +30,19 @@ browser:
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "no Chromium, and none can be installed: tests of pages will be skipped" >&2
+
+# Without them the tests that ask them are skipped, and say so. RUNLEVEL keeps Orthanc from starting
+# as a service: the tests begin one of their own.
+VALIDATORS := dciodvfy dcentvfy dcmdump storescu gdcmdump dcm2niix plastimatch Orthanc
+VALIDATOR_PACKAGES := dicom3tools dcmtk libgdcm-tools dcm2niix plastimatch orthanc orthanc-dicomweb
+validators:
+	@export PATH="$$PATH:/usr/sbin"; missing=; \
+	for name in $(VALIDATORS); do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	test -z "$$missing" || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    $(VALIDATOR_PACKAGES) >/dev/null; } || \
+	  echo "no$$missing, and not all can be installed: tests that ask them will be skipped" >&2
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "medseg needs Python 3.11 or newer: make PYTHON=/path/to/python" >&2; exit 2; }
