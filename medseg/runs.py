@@ -4,6 +4,7 @@
 
     config.json       the resolved settings; `python -m monai.bundle run` accepts it
     splits.json       which patient is on which side
+    ranges.json       what the training side measures: slices, sizes, spacing
     provenance.json   versions, commit, device, command line
     checkpoints/      last.pt, best.pt
     weights.safetensors
@@ -152,4 +153,5 @@ def inference_of(run: Run) -> Config:
     """Return the inference configuration of a run, with its own settings and checkpoint."""
     bundle = find_bundle(run.config["bundle_root"])
     config = carried_over(bundle.config("inference"), run.config)
-    return {**config, "checkpoint": str(run.checkpoint)}
+    learnt = {"ranges": run.read("ranges.json") or {}}
+    return {**config, **learnt, "checkpoint": str(run.checkpoint)}

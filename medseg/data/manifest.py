@@ -107,6 +107,7 @@ class Manifest(_Facts):
     licence: Licence
     citation: Citation
     layout: Layout
+    modality: Annotated[str, Field(pattern=r"^[A-Z]{2,3}$")] | None = None
     channels: Annotated[list[Name], Field(min_length=1)] = ["intensity"]
     axis_codes: tuple[Literal["L"], Literal["P"], Literal["I", "S"]] | None = Field(
         None, strict=False

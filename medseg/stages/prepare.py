@@ -5,6 +5,7 @@ from pathlib import Path
 
 from medseg.bundle import Opened
 from medseg.data import Splits, Store, make_splits, read_manifest, read_scans, read_splits
+from medseg.data.ranges import ranges_of
 from medseg.data.sources import item_of
 from medseg.engine.tracking import Tracker
 from medseg.runs import Run
@@ -37,6 +38,9 @@ def prepare(run: Run, tracker: Tracker, display: Display) -> Splits:
         progress=display.advance,
     )
     tracker.log_artifact(run.splits)
+    trained = [scan for scan in scans if scan.scan_id in sides.train]
+    looks = {name: run.config[name] for name in ("neighbours", "stride")}
+    run.write("ranges.json", ranges_of(trained, manifest, **looks))
     for context, side in zip(("training", "validation", "test"), sides, strict=True):
         chosen = [scan for scan in scans if scan.scan_id in side]
         if chosen:

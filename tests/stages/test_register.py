@@ -18,6 +18,7 @@ from medseg.data import read_manifest, read_scans
 from medseg.engine.checkpoints import export_weights, write_checkpoint
 from medseg.engine.tracking import Tracker, default_uri
 from medseg.errors import DataError
+from medseg.runs import inference_config
 from medseg.stages.begin import Request, begin
 from medseg.stages.display import Silent
 from medseg.stages.predict import predict
@@ -37,6 +38,7 @@ def a_run(data, output, *, score, seed=0):
     state = {"network": network.state_dict(), "best_metric": score}
     write_checkpoint(run.folder / "checkpoints" / "best.pt", state)
     export_weights(run.folder / "weights.safetensors", network)
+    run.write("ranges.json", {"scans": 4, "modality": "MR", "slices": [80, 144]})
     return run
 
 
@@ -124,6 +126,12 @@ def test_the_signature_names_what_goes_in_and_out(model):
         {"dtype": "uint8", "shape": [-1, -1, -1, -1]},
     )
     assert (spacing["name"], spacing["type"]) == ("spacing_mm", "double")
+
+
+def test_it_knows_what_it_was_trained_on(run, folder):
+    values = json.loads(next(folder.rglob("inference.json")).read_text())
+    assert values["ranges"] == {"scans": 4, "modality": "MR", "slices": [80, 144]}
+    assert inference_config(run.folder, {})["ranges"] == values["ranges"]
 
 
 def test_nothing_in_it_is_pickled(folder):

@@ -55,8 +55,8 @@ def test_a_run_leaves_what_the_design_names(done):
     finished, output, _ = done
     left = {path.name for path in finished.folder.iterdir()}
     assert left >= {
-        *("config.json", "provenance.json", "splits.json", "checkpoints"),
-        *("weights.safetensors", "metrics.csv", "summary.json", "predictions"),
+        *("config.json", "provenance.json", "splits.json", "ranges.json"),
+        *("checkpoints", "weights.safetensors", "metrics.csv", "summary.json", "predictions"),
     }
     assert (output / "mlflow.db").exists()
     assert list((output / "store").iterdir())
