@@ -3,8 +3,9 @@
 ``png`` reads 16-bit slices, ``pictures`` PNG and TIFF of grey or RGB and the masks drawn so,
 ``tiff`` judges the latter; ``rle`` run-length masks, ``nifti`` volumes, label maps and masks,
 ``colour_tables`` writes what viewers call their codes, ``strict_yaml`` reads checked YAML files,
-``atomic`` replaces a file whole or not at all. The names below load their module on first use, so
-that reading a slice never imports a volume library.
+``rtstruct`` draws contours for planning systems, ``atomic`` replaces a file whole or not at all.
+The names below load their module on first use, so that reading a slice never imports a volume
+library.
 """
 
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
     from medseg.io.pictures import read_mask, read_picture
     from medseg.io.png import PngHeader, read_header, read_slice, write_slice
+    from medseg.io.rtstruct import write_rtstruct
 
 _HOMES = {
     "Frame": "nifti",
@@ -45,6 +47,7 @@ _HOMES = {
     "write_label_map": "nifti",
     "write_mask": "nifti",
     "write_probs": "nifti",
+    "write_rtstruct": "rtstruct",
     "write_slice": "png",
     "write_slicer": "colour_tables",
 }
@@ -66,6 +69,7 @@ __all__ = [
     "write_label_map",
     "write_mask",
     "write_probs",
+    "write_rtstruct",
     "write_slice",
     "write_slicer",
 ]
