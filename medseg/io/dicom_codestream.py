@@ -1,0 +1,72 @@
+"""The size that a compressed frame claims for itself, before a decoder believes it.
+
+A JPEG inside a DICOM file has a header of its own. Decoders take the memory that this one asks
+for, whatever the DICOM header says.
+"""
+
+from pathlib import Path
+
+from pydicom.encaps import generate_frames
+from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.tag import BaseTag
+
+from medseg.errors import DataError, Problem
+
+_J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ: ISO 15444-1 A.4.1 and A.5.1
+# Rows, Columns, BitsAllocated, NumberOfFrames
+_SIZES: list[BaseTag | int] = [0x00280010, 0x00280011, 0x00280100, 0x00280008]
+_SOI = b"\xff\xd8"
+# Start of frame: ISO 10918-1 B.1.1.3 without DHT, JPG and DAC; ISO 14495-1 C.1.1 (JPEG-LS).
+_SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+
+
+def require_claims(path: Path) -> None:
+    """Compare what the compressed frames of a file claim with what its header says.
+
+    Raises:
+        DataError: E-TOO-LARGE, a frame claims another size, or would unpack to one. Pixels that
+            are not compressed are not looked at.
+    """
+    if not read_file_meta_info(path).TransferSyntaxUID.is_encapsulated:
+        return
+    with path.open("rb") as stream:
+        header = read_partial(stream, _is_pixels, specific_tags=_SIZES)
+        # The value begins after tag, VR, two empty bytes and length: PS3.5 7.1.2.
+        stream.seek(12, 1)
+        size = header.Columns, header.Rows
+        largest = 2 * header.Rows * header.Columns * header.BitsAllocated // 8 + 1024
+        frames = generate_frames(stream, number_of_frames=int(header.get("NumberOfFrames") or 1))
+        for number, frame in enumerate(frames, 1):
+            claimed = size_of(frame)
+            if claimed is not None and claimed != size:
+                found = f"frame {number} claims {claimed[0]} x {claimed[1]} pixels of its own"
+            elif claimed is None and len(frame) > largest:
+                # What is no JPEG is RLE, which at worst adds one byte to 128: PS3.5 G.3.
+                found = f"frame {number} has {len(frame)} bytes of run lengths"
+            else:
+                continue
+            expected = f"{size[0]} x {size[1]} pixels"
+            raise DataError(Problem("E-TOO-LARGE", str(path), found, expected))
+
+
+def _is_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001
+    return bool(tag == 0x7FE00010)
+
+
+def size_of(frame: bytes) -> tuple[int, int] | None:
+    """Return the columns and rows that a JPEG, JPEG-LS or JPEG 2000 claims; None of others.
+
+    >>> size_of(bytes.fromhex("ffd8 ffc0 000b 08 0018 0014 01 011100"))
+    (20, 24)
+    """
+    if frame.startswith(_J2K_START):
+        right, bottom, left, top = (int.from_bytes(frame[at : at + 4]) for at in range(8, 24, 4))
+        return right - left, bottom - top
+    at = 2 if frame.startswith(_SOI) else len(frame)
+    while at + 9 <= len(frame) and frame[at] == 0xFF:
+        marker = frame[at + 1]
+        if marker in _SOF:
+            return int.from_bytes(frame[at + 7 : at + 9]), int.from_bytes(frame[at + 5 : at + 7])
+        # A fill byte stands alone; all markers before the frame's have a length.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(frame[at + 2 : at + 4])
+    return None

@@ -1,0 +1,122 @@
+"""The voxels of a DICOM series, as the scanner measured them.
+
+A stored number becomes a value by the Modality LUT: slope and intercept of each slice, or its table
+(PS3.3 C.11.1). What only says how to show it, window, VOI LUT and MONOCHROME1, is left alone. Bits
+beyond those that are said to be stored are dropped: overlays were once kept there (PS3.5 8.1.2).
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.utils import iter_pixels
+
+from medseg.errors import DataError, Problem
+from medseg.io.dicom_codestream import require_claims
+from medseg.io.dicom_files import COPY_AGAIN
+from medseg.io.dicom_written import silenced
+from medseg.io.nifti import Frame, Image
+from medseg.scan import Series
+
+_SCANNER = Frame(1, "medseg")
+_SHARED, _PER_FRAME = 0x52009229, 0x52009230
+_RESCALING = [0x00281052, 0x00281053, 0x00283000, _SHARED, _PER_FRAME]
+
+Pixels = NDArray[np.generic]
+
+
+def read_series(series: Series) -> Image:
+    """Read the voxels of a series that `find_series` gave, on its grid.
+
+    Returns:
+        Values ``(I, J, K)``, first index fastest, slices along K in the series' order; its own
+        warnings go along.
+
+    Raises:
+        DataError: E-DCM-TRUNC, pixels that do not decode; E-TOO-LARGE, compressed pixels of
+            another size than the header says; E-DCM-CHANGED, another file than when the series was
+            found; E-DCM-PIXELS, values that are not finite. All files with faults are told.
+    """
+    voxels = np.empty(series.grid.shape, np.float32, order="F")
+    # What lies at each k: plain files one after another, or the frames of one file.
+    places = [[frame - 1 for frame in series.frames]] if series.frames else [[0]] * voxels.shape[2]
+    problems: list[Problem] = []
+    done = 0
+    with silenced():
+        for path, frames in zip(series.files, places, strict=True):
+            room = voxels[:, :, done : done + len(frames)]
+            done += len(frames)
+            try:
+                _fill(room, path, frames)
+            except DataError as error:
+                problems += error.problems
+    if problems:
+        raise DataError(*problems)
+    return Image(voxels, series.grid, _SCANNER, series.warnings)
+
+
+def _fill(room: NDArray[np.float32], path: Path, frames: Sequence[int]) -> None:
+    """Put the values of a file's frames, counted from 0, into ``(I, J, frames)`` in that order."""
+    place = {frame: k for k, frame in enumerate(frames)}
+    filled = 0
+    for number, values in enumerate(_values(path)):
+        if number not in place or values.T.shape != room.shape[:2]:
+            break
+        room[:, :, place[number]] = values.T
+        filled += 1
+    if filled != len(frames):
+        found, fix = "is not what it was when its series was found", "begin again"
+        raise DataError(Problem("E-DCM-CHANGED", str(path), found, f"{len(frames)} frames", fix))
+    if not np.isfinite(room).all():
+        raise DataError(Problem("E-DCM-PIXELS", str(path), "values are not finite", "numbers"))
+
+
+def _values(path: Path) -> Iterator[NDArray[np.generic]]:
+    """Yield the values ``(rows, columns)`` of each frame as it is stored.
+
+    Raises:
+        DataError: E-DCM-TRUNC, E-TOO-LARGE.
+    """
+    header = Dataset()
+    try:
+        require_claims(path)
+        decoded = iter_pixels(path, raw=True, ds_out=header, specific_tags=_RESCALING)
+        for number, pixels in enumerate(decoded):
+            yield apply_modality_lut(_stored(pixels, header), _rescaling(header, number))
+    except DataError:
+        raise
+    # Decoders raise whatever the bytes that they misunderstand lead to.
+    except Exception as error:
+        found = f"its pixels do not decode ({type(error).__name__})"
+        raise DataError(
+            Problem("E-DCM-TRUNC", str(path), found, "whole pixels", COPY_AGAIN)
+        ) from error
+
+
+def _stored(pixels: Pixels, header: Dataset) -> Pixels:
+    """Return pixels without the bits that are not part of the stored number, sign extended."""
+    stored = int(header.BitsStored)
+    high = int(header.get("HighBit", stored - 1))
+    bits = pixels.dtype.itemsize * 8
+    if stored == bits:
+        return pixels
+    # What leaves the type on the left is dropped; a signed type fills up with its sign.
+    shifted: Pixels = np.left_shift(pixels, bits - 1 - high)
+    return np.right_shift(shifted, bits - stored)
+
+
+def _rescaling(header: Dataset, number: int) -> Dataset:
+    """Return what holds a frame's Modality LUT: the header, or one of its functional groups."""
+    for keyword, index in (
+        ("PerFrameFunctionalGroupsSequence", number),
+        ("SharedFunctionalGroupsSequence", 0),
+    ):
+        groups = header.get(keyword)
+        found = groups[index].get("PixelValueTransformationSequence") if groups else None
+        if found:
+            rescaling: Dataset = found[0]
+            return rescaling
+    return header
