@@ -20,6 +20,7 @@ from highdicom.content import (
 from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -31,25 +32,14 @@ from medseg.io.dicom_written import Algorithm
 from medseg.labels import LabelSet, Organ
 from medseg.scan import Series
 
-_ANATOMICAL = Code("123037004", "SCT", "Anatomical Structure")
-_ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
-_TISSUE = Code("85756007", "SCT", "Tissue")
-# Neoplasm, mass, lesion, oedema, necrosis, haemorrhage, cyst: CID 7151's under _ABNORMAL.
-_ABNORMAL_CODES = {
-    "108369006",
-    "4147007",
-    "52988006",
-    "79654002",
-    "6574001",
-    "50960005",
-    "441457006",
-}
-_LEARNED = Code("123109", "DCM", "Artificial Intelligence")
+_KINDS = codes.cid7150
+_LESIONS = {getattr(codes.cid7159, name).value for name in codes.cid7159.dir()}
 _OWN_SCHEME = "99MEDSEG"
 
 _IMAGE = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
     *("StudyInstanceUID", "FrameOfReferenceUID"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
 _TEXTS = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
@@ -85,8 +75,11 @@ def write_seg(
         expected = f"{(len(labels.organs), *series.grid.shape)}"
         raise GeometryError(Problem("E-GRID", str(path), f"masks {masks.shape}", expected))
     require_one_study(sources, subject=series.scan_id)
+    name, version = (text.encode("ascii", "replace").decode()[:64] for text in algorithm)
     with written.silenced():
-        dataset = _segmentation(masks, labels, sources, series=series, algorithm=algorithm)
+        dataset = _segmentation(
+            masks, labels, sources, series=series, algorithm=Algorithm(name, version)
+        )
     written.save(path, dataset)
 
 
@@ -121,19 +114,19 @@ def _segmentation(
         omit_empty_frames=False,
     )
     adopt_study(dataset, sources[0])
-    if not "".join([*algorithm, *(organ.meaning for organ in labels.organs)]).isascii():
-        dataset.SpecificCharacterSet = "ISO_IR 192"
     if series.frames:
         _number_frames(dataset, series.frames)
     return dataset
 
 
 def _described(number: int, organ: Organ, algorithm: Algorithm) -> SegmentDescription:
-    meaning = (organ.meaning or organ.name)[:64]
+    # In whatever character set the images are, ASCII is ASCII.
+    meaning = (organ.meaning if organ.meaning.isascii() else "")[:64] or organ.name
     if not organ.snomed:
-        category, kind = _TISSUE, Code(organ.name, _OWN_SCHEME, meaning)
+        category, kind = _KINDS.Tissue, Code(organ.name, _OWN_SCHEME, meaning)
     else:
-        category = _ABNORMAL if organ.snomed in _ABNORMAL_CODES else _ANATOMICAL
+        lesion = organ.snomed in _LESIONS
+        category = _KINDS.MorphologicallyAbnormalStructure if lesion else _KINDS.AnatomicalStructure
         kind = Code(organ.snomed, "SCT", meaning)
     return SegmentDescription(
         segment_number=number,
@@ -142,7 +135,9 @@ def _described(number: int, organ: Organ, algorithm: Algorithm) -> SegmentDescri
         segmented_property_type=kind,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
-            name=algorithm.name[:64], family=_LEARNED, version=algorithm.version[:64]
+            name=algorithm.name,
+            family=codes.cid7162.ArtificialIntelligence,
+            version=algorithm.version,
         ),
         display_color=CIELabColor.from_rgb(*organ.colour),
     )
@@ -159,7 +154,8 @@ def _images(sources: Sequence[Dataset], series: Series) -> list[Dataset]:
     for source in sources:
         image = Dataset()
         for name in _IMAGE:
-            image[name] = source[name]
+            if name in source:
+                image[name] = source[name]
         for name in _TEXTS:
             setattr(image, name, "")
         image.Columns, image.Rows = series.grid.shape[:2]
@@ -196,7 +192,12 @@ def _geometry(grid: Grid) -> tuple[Dataset, list[Dataset]]:
 
 def _number_frames(dataset: Segmentation, frames: Sequence[int]) -> None:
     """Refer to the frames of the file, where highdicom counted those that it was given."""
-    for frame in dataset.PerFrameFunctionalGroupsSequence:
-        for derivation in frame.DerivationImageSequence:
-            for source in derivation.SourceImageSequence:
-                source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]
+    # Segments share what refers to a slice: each is to be changed once.
+    references = {
+        id(source): source
+        for frame in dataset.PerFrameFunctionalGroupsSequence
+        for derivation in frame.DerivationImageSequence
+        for source in derivation.SourceImageSequence
+    }
+    for source in references.values():
+        source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]

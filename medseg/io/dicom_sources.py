@@ -14,17 +14,20 @@ from medseg.scan import Series
 
 _SAME = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
 _NEEDED = ("SOPInstanceUID", *_SAME[1:])
-# Of the modules Patient, General Study and Frame of Reference: what may be empty, but not absent.
+# Of the modules that tell a patient, a study and a frame of reference: what may be empty, but not
+# absent, and what may be absent. The last ones tell that identifiers were removed.
 _REQUIRED = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName"),
     *("FrameOfReferenceUID", "PositionReferenceIndicator"),
 )
-# The last ones tell that identifiers were removed.
-_STUDY = (
-    *_REQUIRED,
-    *("SpecificCharacterSet", "IssuerOfPatientID", "StudyDescription"),
+_OPTIONAL = (
+    *("SpecificCharacterSet", "IssuerOfPatientID", "PatientBirthTime", "StudyDescription"),
+    *("PatientAge", "PatientSize", "PatientWeight"),
+    *("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName"),
+    *("ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID"),
+    *("ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription"),
     *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
     "LongitudinalTemporalInformationModified",
 )
@@ -86,17 +89,19 @@ def require_one_study(sources: Sequence[Dataset], *, subject: str) -> None:
 def adopt_study(dataset: Dataset, source: Dataset) -> None:
     """Make a result belong to its source's patient and study, in the source's own words.
 
-    They are taken as they are, valid or not: what differs from the images is another patient's to
-    an archive. Source: PS3.3 C.7.1.1, C.7.2.1, C.7.4.1.
+    It is taken as it is, valid or not: what differs from the images is another patient's to an
+    archive. Only a weight that is no number is left out.
+
+    Source: PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.2, C.7.2.3, C.7.4.1.
     """
     with silenced():
-        for name in _STUDY:
-            if name in source:
+        for name in (*_REQUIRED, *_OPTIONAL):
+            try:
                 dataset[name] = source[name]
-            elif name in _REQUIRED:
-                setattr(dataset, name, None)
-            elif name in dataset:
-                delattr(dataset, name)
+            except (KeyError, ValueError):
+                dataset.pop(name, None)
+                if name in _REQUIRED:
+                    setattr(dataset, name, None)
 
 
 def _header(path: Path) -> Dataset | None:

@@ -4,10 +4,13 @@ import dicom_series
 import numpy as np
 import pydicom
 import pytest
+from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from medseg.errors import DataError
 from medseg.geometry import Grid
-from medseg.io.dicom_sources import require_one_study, sources_of
+from medseg.io.dicom_sources import adopt_study, require_one_study, sources_of
 from medseg.scan import Series
 
 
@@ -111,3 +114,28 @@ def test_a_header_must_not_come_twice():
     headers = dicom_series.slices()
     with pytest.raises(DataError, match="a file is there twice"):
         require_one_study([*headers, headers[0]], subject="case1")
+
+
+def test_a_result_takes_its_patient_and_study_from_an_image():
+    (source, *_) = dicom_series.slices(PatientWeight="60.5", StudyID=None)
+    del source.AccessionNumber
+    result = Dataset()
+    result.PatientAge = "099Y"
+    adopt_study(result, source)
+    assert (result.PatientName, result.PatientID) == ("Doe^Jane", "MRN-1")
+    assert (result.PatientWeight, result.StudyDescription) == (60.5, "A study")
+    assert result.FrameOfReferenceUID == source.FrameOfReferenceUID
+    # What must be there is empty, what need not be is nobody else's.
+    assert (result.StudyID, result.AccessionNumber) == ("", "")
+    assert "PatientAge" not in result
+    assert not {"SOPInstanceUID", "InstitutionName", "SeriesDescription"} & set(result.dir())
+
+
+def test_a_weight_that_is_no_number_is_left_out():
+    (source, *_) = dicom_series.slices()
+    source[0x00101030] = RawDataElement(
+        Tag(0x00101030), "DS", 4, b"60,5", 0, is_implicit_VR=False, is_little_endian=True
+    )
+    result = Dataset()
+    adopt_study(result, source)
+    assert "PatientWeight" not in result
