@@ -89,19 +89,19 @@ def require_one_study(sources: Sequence[Dataset], *, subject: str) -> None:
 def adopt_study(dataset: Dataset, source: Dataset) -> None:
     """Make a result belong to its source's patient and study, in the source's own words.
 
-    It is taken as it is, valid or not: what differs from the images is another patient's to an
-    archive. Only a weight that is no number is left out.
+    They are taken as they are, valid or not: what differs from the images is another patient's to
+    an archive.
 
     Source: PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.2, C.7.2.3, C.7.4.1.
     """
     with silenced():
         for name in (*_REQUIRED, *_OPTIONAL):
-            try:
+            if name in source:
                 dataset[name] = source[name]
-            except (KeyError, ValueError):
+            elif name in _REQUIRED:
+                setattr(dataset, name, None)
+            else:
                 dataset.pop(name, None)
-                if name in _REQUIRED:
-                    setattr(dataset, name, None)
 
 
 def _header(path: Path) -> Dataset | None:
