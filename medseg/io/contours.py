@@ -45,47 +45,63 @@ def closed_contours(mask: NDArray[np.generic]) -> list[Contour]:
     pieces, offsets = cast(_Filled, generator.filled(0.5, np.inf))
     corner = np.array([columns[0] - 1, rows[0] - 1], np.float64)
     return [
-        _with_keyholes([_corners(ring) for ring in np.split(piece + corner, starts[1:-1])])
+        _with_keyholes(np.split(piece + corner, starts[1:-1]))
         for piece, starts in zip(pieces, offsets, strict=True)
     ]
 
 
-def _corners(ring: Contour) -> Contour:
-    """Return a ring without its repeated last point and without points on straight lines."""
-    ring = ring[:-1]
-    before, after = ring - np.roll(ring, 1, 0), np.roll(ring, -1, 0) - ring
-    bends: NDArray[np.bool_] = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    return ring[bends]
-
-
 def _with_keyholes(rings: list[Contour]) -> Contour:
-    """Join holes to the outer ring, the first, by channels that run from each hole towards -i.
+    """Join the rings of holes to the outer ring by channels that run from each hole towards -i.
 
-    They begin at the hole's lowest j, where no part of the hole itself lies on the way. What they
-    meet has a lower j, or the same and a lower i: it was joined before, in the order taken here.
+    A channel begins at the hole's lowest j, where no part of the hole itself lies on the way. What
+    it meets has a lower j, or the same and a lower i. So from the last ring to the first, all
+    channels that end at a ring are known when it is its turn.
     """
-    outline, *holes = rings
-    loops = [np.roll(hole, -np.lexsort(hole.T)[0], 0) for hole in holes]
-    for loop in sorted(loops, key=lambda loop: (loop[0, 1], loop[0, 0])):
-        after, met = _met(outline, loop[0])
-        head = outline[: after + int((outline[after] != met).any())]
-        tail = outline[after + 1 :]
-        outline = np.concatenate([head, [met], loop, loop[:1], [met], tail])
-    return outline
+    rings = sorted(map(_from_lowest, rings), key=lambda ring: (ring[0, 1], ring[0, 0]))
+    channels: list[dict[int, Contour]] = [{} for _ in rings]
+    for hole, (ring, after, place) in reversed([*enumerate(_meetings(rings), 1)]):
+        loop = _with_channels(rings[hole], channels[hole])
+        channels[ring][after] = np.concatenate([[place], loop, [place]])
+    return _with_channels(rings[0], channels[0])[:-1]
 
 
-def _met(outline: Contour, point: Contour) -> tuple[int, Contour]:
-    """Return where a line from `point` towards -i meets the outline, and after which point of it.
+def _from_lowest(ring: Contour) -> Contour:
+    """Return a ring that begins, and ends, at the lowest i of its lowest j: always a corner."""
+    ring = np.roll(ring[:-1], -np.lexsort(ring[:-1].T)[0], 0)
+    return np.concatenate([ring, ring[:1]])
 
-    A place that the outline passes twice, the tip of a hole where its own channel ends, is met on
-    the way back: so the channels do not cross.
+
+def _meetings(rings: list[Contour]) -> list[tuple[int, int, Contour]]:
+    """Return for the channel of each hole which ring it meets, after which point of it, and where.
+
+    Channels run midway between two rows. There a ring has points, or it goes straight from one row
+    to the next. The place where a ring begins is taken for its end: a channel that comes there
+    branches off after the hole, where it does not cross the hole's own.
     """
-    i, j = outline.T
-    next_i, next_j = np.roll(i, -1), np.roll(j, -1)
-    at = point[1]
-    crossing = ((j < at) & (at < next_j)) | ((j > at) & (at > next_j))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        along = np.where(crossing, i + (at - j) * (next_i - i) / (next_j - j), i)
-    along[~(crossing | (j == at)) | (along >= point[0])] = -np.inf
-    after = len(along) - 1 - int(np.argmax(along[::-1]))
-    return after, np.array([along[after], at])
+    sizes = [len(ring) - 1 for ring in rings]
+    starts = np.concatenate([ring[:-1] for ring in rings])
+    ends = np.concatenate([ring[1:] for ring in rings])
+    upright = np.abs(ends - starts)[:, 1] == 1
+    places = np.where(upright[:, None], (starts + ends) / 2, ends)
+    after = np.concatenate([np.arange(1, size + 1) for size in sizes]) - upright
+    owner = np.repeat(np.arange(len(rings)), sizes)
+
+    midway = np.flatnonzero(places[:, 1] % 1 == 0.5)
+    by_row = midway[np.lexsort(places[midway].T)]
+    rank = np.empty(len(places), int)
+    rank[by_row] = np.arange(len(by_row))
+    met = by_row[rank[np.cumsum(sizes)[1:] - 1] - 1]
+    return list(zip(owner[met].tolist(), after[met].tolist(), places[met], strict=True))
+
+
+def _with_channels(ring: Contour, channels: dict[int, Contour]) -> Contour:
+    """Return a ring with each channel after its point, and without points on straight lines."""
+    steps = np.diff(ring, axis=0)
+    bends = steps[:-1, 0] * steps[1:, 1] != steps[:-1, 1] * steps[1:, 0]
+    kept = np.concatenate([[True], bends, [True]])
+    parts, done = [], 0
+    for after, channel in sorted(channels.items()):
+        kept[after] &= bool((ring[after] != channel[0]).any())
+        parts += [ring[done : after + 1][kept[done : after + 1]], channel]
+        done = after + 1
+    return np.concatenate([*parts, ring[done:][kept[done:]]])

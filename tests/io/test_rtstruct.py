@@ -273,6 +273,9 @@ def test_other_programs_find_no_fault_and_the_same_masks(tmp_path, iop):
     assert dcentvfy_faults([path, *files]) == []
     assert gdcm_faults(path) == []
     assert dcmtk_faults(path) == []
+    # DCMTK's own reader of RT objects warns of elements that are missing or of another type.
+    assert [line for line in said("drtdump", path) if line.startswith(("W:", "E:", "F:"))] == []
+    assert any("uwmgi_segformer, #9002" in line for line in said("drtdump", path))
 
     program("plastimatch")
     words = ["--input", path, "--referenced-ct", files[0].parent, "--prefix-format", "nrrd"]
