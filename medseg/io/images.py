@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from medseg.errors import DataError, Problem
 from medseg.io import nifti_names
-from medseg.io.image_names import SUFFIXES
+from medseg.io.image_names import ITK_SUFFIXES, SUFFIXES
 from medseg.io.nifti import Image, read_image
 from medseg.io.nifti_claims import Form
 from medseg.scan import Series
@@ -44,4 +44,8 @@ def read_source(source: Path | Series, reading: Reading = AS_IT_IS) -> Image:
         raise DataError(Problem("E-FORMAT", source.scan_id, "is a DICOM series", "a file"))
     if source.name.endswith(nifti_names.SUFFIXES):
         return read_image(source, **reading._asdict())
+    if source.name.endswith(ITK_SUFFIXES):
+        from medseg.io.itk import read_itk
+
+        return read_itk(source, assume_ras=reading.assume_ras, nan_to_min=reading.nan_to_min)
     raise DataError(Problem("E-FORMAT", str(source), "is of no known format", ", ".join(SUFFIXES)))
