@@ -7,6 +7,7 @@
     ranges.json       what the training side measures: slices, sizes, spacing
     provenance.json   versions, commit, device, command line
     checkpoints/      last.pt, best.pt
+    cleaning.json     rules for masks, chosen on the validation side, and what each gained
     weights.safetensors
     predictions/      NIfTI of the held-out scans
     metrics.csv       a row an organ and scan
@@ -23,8 +24,12 @@ from typing import Any
 
 from medseg.bundle import Config, carried_over, find_bundle, overridden
 from medseg.engine.checkpoint_files import BEST, LAST
+from medseg.engine.provenance import sha256_of
 from medseg.errors import Problem, UsageError
 from medseg.io.atomic import replacing
+
+# The rules for masks, what was tried, and the checkpoint that it is about.
+CLEANING = "cleaning.json"
 
 
 @dataclass(frozen=True)
@@ -154,4 +159,15 @@ def inference_of(run: Run) -> Config:
     bundle = find_bundle(run.config["bundle_root"])
     config = carried_over(bundle.config("inference"), run.config)
     learnt = {"ranges": run.read("ranges.json") or {}}
+    if rules := _rules(run):
+        learnt["cleaning"] = rules
     return {**config, **learnt, "checkpoint": str(run.checkpoint)}
+
+
+def _rules(run: Run) -> dict[str, Any]:
+    """Return the rules for masks that were chosen for the run's present checkpoint."""
+    told = run.read(CLEANING) or {}
+    if not told.get("rules") or told["checkpoint_sha256"] != sha256_of(run.checkpoint):
+        return {}
+    rules: dict[str, Any] = told["rules"]
+    return rules

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medseg.stages.begin import Request
     from medseg.stages.display import Display
 
-STAGES = ("prepare", "train", "predict", "evaluate", "report")
+STAGES = ("prepare", "train", "tune", "predict", "evaluate", "report")
 
 
 class _Run(click.Command):
@@ -80,7 +80,7 @@ def run(
     resume: bool | None,
     **asked: Any,  # noqa: ANN401
 ) -> None:
-    """Prepare, train, predict, evaluate and report TARGET.
+    """Prepare, train, tune, predict, evaluate and report TARGET.
 
     TARGET is a bundle's folder or name, or a pipeline's file or name. A pipeline runs several
     bundles, folds and seeds, and compares them; what is done already is not done again.

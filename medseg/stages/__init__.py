@@ -1,3 +1,3 @@
-"""What medseg does, a stage a file, read from top to bottom: prepare, train, predict, evaluate."""
+"""What medseg does, a stage a file, read from top to bottom: prepare, train, tune, predict, ..."""
 
 __all__: list[str] = []

@@ -13,7 +13,7 @@ from medseg.errors import Problem, UsageError
 from medseg.runs import Run, latest_run, new_run
 from medseg.stages.display import Display
 
-STAGES = ("prepare", "train", "predict", "evaluate", "report")
+STAGES = ("prepare", "train", "tune", "predict", "evaluate", "report")
 
 
 @dataclass(frozen=True)

@@ -71,4 +71,5 @@ def _config(runs: Sequence[Run], out: Path) -> Config:
     }
     out.mkdir(parents=True, exist_ok=True)
     changed = {"network_def": network, "initialize": [], "output_dir": str(out)}
-    return {**config, **changed, "device": runs[0].config["device"]}
+    # Rules were chosen for one network, not for a vote; members are compared with it as they are.
+    return {**config, **changed, "cleaning": {}, "device": runs[0].config["device"]}

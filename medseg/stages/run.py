@@ -13,6 +13,7 @@ from medseg.stages.report import report
 from medseg.stages.score import score
 from medseg.stages.track import tracked
 from medseg.stages.train import train
+from medseg.stages.tune import tune
 
 
 def run(request: Request, display: Display, *, parent: Run | None = None) -> Run:
@@ -43,7 +44,8 @@ def work(
         for stage in (stage for stage in STAGES if stage in request.stages):
             _do(stage, current, tracker, display)
         # One that was interrupted after its training is registered when it goes on.
-        if current.trained and ("train" in request.stages or not current.read("inference.json")):
+        changed = {"train", "tune"} & {*request.stages}
+        if current.trained and (changed or not current.read("inference.json")):
             register(current, tracker)
         if then:
             then(current, tracker)
@@ -57,6 +59,8 @@ def _do(stage: str, current: Run, tracker: Tracker, display: Display) -> None:
     match stage:
         case "train":
             train(current, tracker, display)
+        case "tune":
+            tune(current, tracker, display)
         case "predict":
             predict_held_out(current, display)
         case "evaluate":

@@ -189,21 +189,20 @@ def _winners(channels: Sequence[Tensor]) -> list[Tensor]:
     return masks
 
 
-def masks_of_probs(probs: Tensor, label_mode: LabelMode, thresholds: Thresholds) -> Tensor:
-    """Return what `masks_of` returns, from what `probs_of` returned; rounding may settle ties.
-
-    Args:
-        probs: ``(organs, ...)`` float32.
-        label_mode: Of the logits behind them.
-        thresholds: One an organ.
-    """
-    if label_mode == "overlapping":
-        return masks_of(probs.logit(), label_mode, thresholds)
-    background = (1 - probs.sum(0, keepdim=True)).clamp_min(torch.finfo(torch.float32).tiny)
-    return masks_of(torch.cat([background, probs]).log(), label_mode, thresholds)
-
-
 def probs_of(logits: Tensor, label_mode: LabelMode) -> Tensor:
     """Return probabilities ``(organs, ...)`` float32: of each organ alone, or of all and none."""
     logits = logits.float()
     return logits.sigmoid() if label_mode == "overlapping" else logits.softmax(0)[1:]
+
+
+def logits_of(probs: Tensor, label_mode: LabelMode) -> Tensor:
+    """Return logits ``(classes, ...)`` whose probabilities are `probs` ``(organs, ...)`` float32.
+
+    They need not be those that `probs_of` was given, but are decided upon alike, if for rounding:
+    of exclusive classes only the differences count.
+    """
+    if label_mode == "overlapping":
+        return probs.logit()
+    background = 1 - probs.sum(0, keepdim=True)
+    # Of a background that rounding left nothing of, or less, an organ is above any threshold.
+    return torch.cat([background, probs]).clamp_min(torch.finfo(torch.float32).tiny).log()

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from medseg.data import read_manifest, read_scans
 from medseg.engine.tracking import default_uri
 from medseg.errors import UsageError
-from medseg.runs import open_run
+from medseg.runs import CLEANING, open_run
 from medseg.stages.begin import STAGES, Request, begin
 from medseg.stages.display import Silent
 from medseg.stages.predict import predict
@@ -60,6 +60,14 @@ def test_a_run_leaves_what_the_design_names(done):
     }
     assert (output / "mlflow.db").exists()
     assert list((output / "store").iterdir())
+
+
+def test_of_one_validation_patient_no_rule_is_learnt(done):
+    finished, _, display = done
+    told = finished.read(CLEANING)
+    assert (told["patients"], told["rules"]) == (1, {})
+    assert any("1 validation patient: with fewer than" in line for line in display.lines)
+    assert finished.read("inference.json")["cleaning"] == {}
 
 
 def test_predictions_lie_on_the_scans_own_grid(done, tiny_phantom):
@@ -150,7 +158,7 @@ def test_a_stage_runs_alone_on_what_the_one_before_left(stage, tiny_phantom, tmp
     display = Recorder()
     finished = run(request(tiny_phantom, tmp_path, stages=(stage,), **asked), display)
     assert stage in display.stages
-    expected = {"train": "weights.safetensors", "predict": "predictions"}
+    expected = {"train": "weights.safetensors", "tune": CLEANING, "predict": "predictions"}
     expected |= {"evaluate": "metrics.csv", "report": "report.html"}
     assert (finished.folder / expected[stage]).exists()
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from medseg.errors import UsageError
 from medseg.geometry import Grid, lpi_grid
 from medseg.transforms import Cleaning, on_grid, regrid
 from medseg.transforms.cleaning import box_of, cleaned
@@ -363,41 +362,6 @@ def test_an_oblique_grid_has_its_slices_along_the_nearest_axis():
     mask = mask_of("#..", "...", "##.")
     found = cleaned(mask[None], 0, rules={"contiguous": True}, grid=Grid(mask.shape, affine))
     same(found, mask_of("...", "...", "##."))
-
-
-@pytest.mark.parametrize(
-    ("rules", "told"),
-    [
-        pytest.param({"stomack": {}}, r"cleaning::stomack: is no organ.*mean stomach", id="organ"),
-        pytest.param({"stomach": {"larges": 1}}, r"larges: is no rule.*mean largest", id="rule"),
-        pytest.param({"stomach": {"largest": 0}}, r"largest: is 0 \(expected a whole", id="none"),
-        pytest.param({"stomach": {"largest": 1.5}}, r"largest: is 1\.5", id="half a part"),
-        pytest.param({"stomach": {"largest": True}}, r"largest: is True", id="a switch"),
-        pytest.param({"stomach": {"threshold": 1}}, r"threshold: is 1 \(expected a n", id="one"),
-        pytest.param({"stomach": {"threshold": "a"}}, r"threshold: is 'a'", id="a text"),
-        pytest.param({"stomach": {"min_ml": -2}}, r"min_ml: is -2", id="below nothing"),
-        pytest.param({"stomach": {"min_ml": float("inf")}}, r"min_ml: is inf", id="infinite"),
-        pytest.param({"stomach": {"fill_holes": 1}}, r"fill_holes: is 1 \(expected true", id="1"),
-        pytest.param({"stomach": 3}, r"cleaning::stomach: is 3 \(expected values", id="no table"),
-        pytest.param("none", r"cleaning: is 'none' \(expected rules by organ", id="a word"),
-    ],
-)
-def test_rules_without_a_meaning_are_refused(rules, told):
-    with pytest.raises(UsageError, match=told):
-        Cleaning(["stomach", "bowel"], rules=rules)
-
-
-def test_all_that_is_wrong_is_told_at_once():
-    rules = {"stomach": {"larges": 1, "min_ml": 0}, "x": {}}
-    with pytest.raises(UsageError, match="larges") as caught:
-        Cleaning(["stomach"], rules=rules)
-    assert len(caught.value.problems) == 3
-
-
-def test_thresholds_are_told_by_channel():
-    rules = {"b": {"threshold": 0.3}, "c": {"largest": 1}}
-    assert Cleaning(["a", "b", "c"], rules=rules).thresholds == (None, 0.3, None)
-    assert Cleaning(["a", "b", "c"], rules={"c": {"largest": 1}}).thresholds == ()
 
 
 def test_a_box_lies_close_and_its_margin_ends_at_the_border():

@@ -11,7 +11,7 @@ from medseg.geometry import Grid, lpi_grid
 from medseg.io.nifti import read_label_map
 from medseg.labels import LabelSet, Organ
 from medseg.transforms import SaveMasks, decided, regrid
-from medseg.transforms.postprocess import masks_of, masks_of_probs, probs_of
+from medseg.transforms.postprocess import logits_of, masks_of, probs_of
 
 NATIVE = lpi_grid((6, 5, 2), (1.5, 1.5, 3.0))
 PREPARED = NATIVE.boxed((1, -1, 0), (4, 7, 2))
@@ -154,14 +154,14 @@ def test_one_exclusive_organ_is_where_its_probability_is_above_the_threshold():
 def test_probabilities_tell_the_masks_of_other_thresholds(mode):
     logits = 3 * random_logits((9, 8, 5), channels=4)
     thresholds = (0.3, None, 0.7, 0.6)[: 4 if mode == "overlapping" else 3]
-    found = masks_of_probs(probs_of(logits, mode), mode, thresholds)
+    found = masks_of(logits_of(probs_of(logits, mode), mode), mode, thresholds)
     assert torch.equal(found, masks_of(logits, mode, thresholds))
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_sure_probabilities_tell_masks_too(mode):
     probs = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    assert torch.equal(masks_of_probs(probs, mode, (0.9, 0.1)), probs.byte())
+    assert torch.equal(masks_of(logits_of(probs, mode), mode, (0.9, 0.1)), probs.byte())
 
 
 @pytest.mark.parametrize("mode", MODES)
