@@ -35,6 +35,8 @@ HOMES = {
     "SimpleITK": ("io/itk.py",),
     "pydicom": ("io/dicom*.py", "io/rtstruct.py"),
     "highdicom": ("io/dicom*.py", "io/rtstruct.py"),
+    "pynetdicom": ("io/dicom*.py",),
+    "dicomweb_client": ("io/dicom*.py",),
     # These bring another torch along, or cannot be imported without a GPU build.
     "torchvision": (),
     "timm": (),
@@ -104,6 +106,7 @@ def test_imports_point_downwards():
         pytest.param("data/uwmgi.py", "import nibabel as nib", id="nibabel outside io"),
         pytest.param("stages/train.py", "from mlflow.data import x", id="mlflow outside tracking"),
         pytest.param("io/dicom.py", "import SimpleITK", id="ITK in a DICOM file"),
+        pytest.param("io/rtstruct.py", "import pynetdicom", id="the network in a file format"),
         pytest.param("models/unet.py", "import timm", id="a library that has no place"),
     ],
 )
