@@ -6,8 +6,12 @@ writes.
 """
 
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from medseg.errors import DataError
+from medseg.io.dicom_series import find_series
 
 SHAPE = (20, 24, 12)  # columns, rows, slices: I, J, K
 SPACING_MM = (0.8, 0.9, 3.0)  # between columns, between rows, between slices
@@ -166,3 +170,10 @@ def write_series(folder, datasets=None, **options):
     """
     datasets = slices(**options) if datasets is None else datasets
     return [save(dataset, folder / f"{k:03}.dcm") for k, dataset in enumerate(datasets)]
+
+
+def codes_of(source, **options):
+    """Return the codes of all that keeps a folder from being read."""
+    with pytest.raises(DataError, match="E-") as caught:
+        find_series(source, **options)
+    return {problem.code for problem in caught.value.problems}

@@ -7,7 +7,7 @@ for, whatever the DICOM header says.
 from pathlib import Path
 
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
 from medseg.errors import DataError, Problem
@@ -15,20 +15,18 @@ from medseg.errors import DataError, Problem
 _J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ: ISO 15444-1 A.4.1 and A.5.1
 # Rows, Columns, BitsAllocated, NumberOfFrames
 _SIZES: list[BaseTag | int] = [0x00280010, 0x00280011, 0x00280100, 0x00280008]
+_WRAPPING_BYTES = 4096
 _SOI = b"\xff\xd8"
 # Start of frame: ISO 10918-1 B.1.1.3 without DHT, JPG and DAC; ISO 14495-1 C.1.1 (JPEG-LS).
 _SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
 def require_claims(path: Path) -> None:
-    """Compare what the compressed frames of a file claim with what its header says.
+    """Compare what the frames of a file of compressed pixels claim with what its header says.
 
     Raises:
-        DataError: E-TOO-LARGE, a frame claims another size, or would unpack to one. Pixels that
-            are not compressed are not looked at.
+        DataError: E-TOO-LARGE, a frame claims another size, or would unpack to one.
     """
-    if not read_file_meta_info(path).TransferSyntaxUID.is_encapsulated:
-        return
     with path.open("rb") as stream:
         header = read_partial(stream, _is_pixels, specific_tags=_SIZES)
         # The value begins after tag, VR, two empty bytes and length: PS3.5 7.1.2.
@@ -59,8 +57,11 @@ def size_of(frame: bytes) -> tuple[int, int] | None:
     >>> size_of(bytes.fromhex("ffd8 ffc0 000b 08 0018 0014 01 011100"))
     (20, 24)
     """
-    if frame.startswith(_J2K_START):
-        right, bottom, left, top = (int.from_bytes(frame[at : at + 4]) for at in range(8, 24, 4))
+    # A codestream of JPEG 2000 may be wrapped, against PS3.5 A.4.4: it begins further on then.
+    start = -1 if frame.startswith(_SOI) else frame.find(_J2K_START, 0, _WRAPPING_BYTES)
+    if 0 <= start <= len(frame) - 24:
+        sides = (int.from_bytes(frame[start + at : start + at + 4]) for at in range(8, 24, 4))
+        right, bottom, left, top = sides
         return right - left, bottom - top
     at = 2 if frame.startswith(_SOI) else len(frame)
     while at + 9 <= len(frame) and frame[at] == 0xFF:

@@ -158,7 +158,7 @@ def tail(identifier: str, digits: int = 6) -> str:
 
 
 def _read(stream: BinaryIO) -> tuple[Dataset, int | None]:
-    """Return the header, and where its pixels begin; None where it has none."""
+    """Return the header, and where the value of its pixels begins; None where it has none."""
     seen: list[int] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001
@@ -167,7 +167,9 @@ def _read(stream: BinaryIO) -> tuple[Dataset, int | None]:
         return bool(tag >= 0x7FE00008)
 
     dataset = read_partial(stream, at_pixels, specific_tags=_TAGS)
-    return dataset, stream.tell() if seen else None
+    # The stream stands before tag, VR and length: PS3.5 7.1.2 and 7.1.3.
+    prefix = 8 if dataset.original_encoding[0] else 12
+    return dataset, stream.tell() + prefix if seen else None
 
 
 def _judged(path: Path, dataset: Dataset, pixels_at: int | None) -> Header:
@@ -177,7 +179,8 @@ def _judged(path: Path, dataset: Dataset, pixels_at: int | None) -> Header:
     storage = uid.UID(dataset.get("SOPClassUID") or written_as or "")
     if not storage:
         raise _cut(path, "does not say what it holds")
-    if storage not in _IMAGES:
+    # Either may have been lost; an image that is cut short must not pass for something else.
+    if not {storage, written_as} & _IMAGES:
         # Of a class that no standard names only the number is known.
         known = storage.name != storage
         return Header(path, dataset, storage.name.removesuffix(" Storage") if known else "other")
@@ -223,9 +226,10 @@ def _fault(header: Header, rest_bytes: int) -> Problem | None:
         found = f"claims {frames} frames of {columns} x {rows} pixels"
         expected = f"sides up to {MAX_SIDE_VOX}, at most {MAX_BYTES >> 30} GiB"
         return Problem("E-TOO-LARGE", path, found, expected)
-    if bits not in (8, 16, 32) or not stored <= (stored if high is None else high + 1) <= bits:
+    if bits not in (8, 16, 32) or stored > bits or high not in (None, stored - 1):
         found = f"{bits} bits allocated, {stored} stored, high bit {high}"
-        return Problem("E-DCM-PIXELS", path, found, "8, 16 or 32 allocated, and no more stored")
+        expected = "8, 16 or 32 allocated, the lowest of them stored"
+        return Problem("E-DCM-PIXELS", path, found, expected)
     return _undecodable(header) or _short(header, rest_bytes, rows * columns * frames * bits // 8)
 
 

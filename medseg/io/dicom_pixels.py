@@ -5,14 +5,15 @@ A stored number becomes a value by the Modality LUT: slope and intercept of each
 beyond those that are said to be stored are dropped: overlays were once kept there (PS3.5 8.1.2).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.pixels.utils import iter_pixels
+from pydicom.pixels.utils import pixel_array
 
 from medseg.errors import DataError, Problem
 from medseg.io.dicom_codestream import require_claims
@@ -60,52 +61,49 @@ def read_series(series: Series) -> Image:
 
 def _fill(room: NDArray[np.float32], path: Path, frames: Sequence[int]) -> None:
     """Put the values of a file's frames, counted from 0, into ``(I, J, frames)`` in that order."""
-    place = {frame: k for k, frame in enumerate(frames)}
-    filled = 0
-    for number, values in enumerate(_values(path)):
-        if number not in place or values.T.shape != room.shape[:2]:
-            break
-        room[:, :, place[number]] = values.T
-        filled += 1
-    if filled != len(frames):
+    pixels, header = _decoded(path)
+    columns, rows = room.shape[:2]
+    if pixels.size != rows * columns * len(frames) or pixels.shape[-2:] != (rows, columns):
         found, fix = "is not what it was when its series was found", "begin again"
         raise DataError(Problem("E-DCM-CHANGED", str(path), found, f"{len(frames)} frames", fix))
+    stored = pixels.reshape(len(frames), rows, columns)
+    with np.errstate(over="ignore"):
+        for k, frame in enumerate(frames):
+            values = apply_modality_lut(_sound(stored[frame], header), _rescaling(header, frame))
+            room[:, :, k] = values.T
     if not np.isfinite(room).all():
         raise DataError(Problem("E-DCM-PIXELS", str(path), "values are not finite", "numbers"))
 
 
-def _values(path: Path) -> Iterator[NDArray[np.generic]]:
-    """Yield the values ``(rows, columns)`` of each frame as it is stored.
+def _decoded(path: Path) -> tuple[Pixels, Dataset]:
+    """Return the stored numbers ``([frames,] rows, columns)``, and how they are to be rescaled.
 
     Raises:
         DataError: E-DCM-TRUNC, E-TOO-LARGE.
     """
     header = Dataset()
     try:
-        require_claims(path)
-        decoded = iter_pixels(path, raw=True, ds_out=header, specific_tags=_RESCALING)
-        for number, pixels in enumerate(decoded):
-            yield apply_modality_lut(_stored(pixels, header), _rescaling(header, number))
+        syntax = read_file_meta_info(path).TransferSyntaxUID
+        if syntax.is_encapsulated:
+            require_claims(path)
+        if syntax.is_deflated:
+            header = dcmread(path)
+            return pixel_array(header, raw=True), header
+        return pixel_array(path, raw=True, ds_out=header, specific_tags=_RESCALING), header
     except DataError:
         raise
     # Decoders raise whatever the bytes that they misunderstand lead to.
     except Exception as error:
         found = f"its pixels do not decode ({type(error).__name__})"
-        raise DataError(
-            Problem("E-DCM-TRUNC", str(path), found, "whole pixels", COPY_AGAIN)
-        ) from error
+        problem = Problem("E-DCM-TRUNC", str(path), found, "whole pixels", COPY_AGAIN)
+        raise DataError(problem) from error
 
 
-def _stored(pixels: Pixels, header: Dataset) -> Pixels:
+def _sound(pixels: Pixels, header: Dataset) -> Pixels:
     """Return pixels without the bits that are not part of the stored number, sign extended."""
-    stored = int(header.BitsStored)
-    high = int(header.get("HighBit", stored - 1))
-    bits = pixels.dtype.itemsize * 8
-    if stored == bits:
-        return pixels
+    spare = pixels.dtype.itemsize * 8 - int(header.BitsStored)
     # What leaves the type on the left is dropped; a signed type fills up with its sign.
-    shifted: Pixels = np.left_shift(pixels, bits - 1 - high)
-    return np.right_shift(shifted, bits - stored)
+    return np.right_shift(np.left_shift(pixels, spare), spare) if spare > 0 else pixels
 
 
 def _rescaling(header: Dataset, number: int) -> Dataset:

@@ -41,7 +41,9 @@ def read_source(source: Path | Series, reading: Reading = AS_IT_IS) -> Image:
         DataError: E-FORMAT, the format is not known; or what the format's own reader found.
     """
     if isinstance(source, Series):
-        raise DataError(Problem("E-FORMAT", source.scan_id, "is a DICOM series", "a file"))
+        from medseg.io.dicom_pixels import read_series
+
+        return read_series(source)
     if source.name.endswith(nifti_names.SUFFIXES):
         return read_image(source, **reading._asdict())
     if source.name.endswith(ITK_SUFFIXES):

@@ -1,0 +1,537 @@
+"""DICOM series in folders: what makes a volume, and each fault that keeps slices from being one."""
+
+import shutil
+from pathlib import Path
+
+import dicom_series
+import numpy as np
+import pytest
+from dicom_series import SHAPE, SPACING_MM, codes_of, save, slices, uid, write_series
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
+from pydicom.uid import RTStructureSetStorage, SecondaryCaptureImageStorage
+
+from medseg.errors import DataError
+from medseg.io.dicom_pixels import read_series
+from medseg.io.dicom_series import find_series
+
+
+def values(k=slice(None)):
+    """The values of the sound series at slices `k`."""
+    return dicom_series.ramp()[:, :, k] * np.float32(2) - 1024
+
+
+def only(source, **options):
+    (series,) = find_series(source, **options)
+    return series
+
+
+def message_of(source, **options):
+    with pytest.raises(DataError, match="E-DCM") as caught:
+        find_series(source, **options)
+    return str(caught.value)
+
+
+def test_a_sound_series_is_found_ordered_and_placed(tmp_path):
+    paths = write_series(tmp_path / "case1_day2")
+    series = only(tmp_path / "case1_day2")
+    assert series.scan_id == "case1_day2"
+    assert series.case_id == "case1"
+    assert series.files == tuple(paths)
+    assert series.frames == ()
+    assert series.modality == "MR"
+    assert series.warnings == ()
+    assert series.grid.shape == SHAPE
+    assert np.array_equal(series.grid.affine_ras_mm, dicom_series.affine_ras_mm())
+    assert np.array_equal(read_series(series).voxels, values())
+
+
+# --- Names and numbers mean nothing ------------------------------------------------------------
+
+
+@settings(max_examples=5)
+@given(order=st.permutations(range(SHAPE[2])), numbers=st.permutations(range(SHAPE[2])))
+def test_names_and_instance_numbers_do_not_matter(tmp_path_factory, order, numbers):
+    folder = tmp_path_factory.mktemp("shuffled")
+    datasets = slices()
+    for dataset, number in zip(datasets, numbers, strict=True):
+        dataset.InstanceNumber = number
+    write_series(folder, [datasets[k] for k in order])
+    series = only(folder)
+    assert np.array_equal(series.grid.affine_ras_mm, dicom_series.affine_ras_mm())
+    assert np.array_equal(read_series(series).voxels, values())
+
+
+def test_nested_folders_hold_one_series_as_well_as_one_folder_does(tmp_path):
+    paths = write_series(tmp_path)
+    for k, path in enumerate(paths):
+        (tmp_path / f"d{k % 3}" / "deeper").mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / f"d{k % 3}" / "deeper" / f"IM{k}")
+    assert np.array_equal(read_series(only(tmp_path)).voxels, values())
+
+
+def test_slices_that_grow_to_the_feet_are_turned_over(tmp_path):
+    datasets = slices(iop=(-1, 0, 0, 0, 1, 0))  # the normal points to the feet
+    write_series(tmp_path, datasets[::-1])
+    affine = dicom_series.affine_ras_mm((-1, 0, 0, 0, 1, 0))
+    assert np.array_equal(only(tmp_path).grid.affine_ras_mm, affine)
+
+
+# --- Gaps and uneven distances -----------------------------------------------------------------
+
+
+def move(dataset, mm, axis=2):
+    position = list(dataset.ImagePositionPatient)
+    position[axis] = f"{float(position[axis]) + mm:.10g}"
+    dataset.ImagePositionPatient = position
+
+
+def test_a_missing_slice_is_told_with_its_neighbours(tmp_path):
+    write_series(tmp_path)[5].unlink()
+    message = message_of(tmp_path)
+    assert "E-DCM-GAP" in message
+    assert "004.dcm and 006.dcm lie 6 mm apart" in message
+    assert "expected 3 mm" in message
+
+
+def test_two_missing_slices_are_both_told(tmp_path):
+    paths = write_series(tmp_path)
+    paths[3].unlink()
+    paths[8].unlink()
+    message = message_of(tmp_path)
+    assert "002.dcm and 004.dcm" in message
+    assert "007.dcm and 009.dcm" in message
+
+
+def test_a_gap_among_three_slices_is_found(tmp_path):
+    write_series(tmp_path, slices()[:2] + slices()[3:4])
+    assert "001.dcm and 002.dcm lie 6 mm apart" in message_of(tmp_path)
+
+
+def test_slices_at_uneven_distances_are_refused(tmp_path):
+    datasets = slices()
+    for k, dataset in enumerate(datasets):
+        move(dataset, 1.2 * (-1) ** k / 2)
+    write_series(tmp_path, datasets)
+    assert codes_of(tmp_path) == {"E-DCM-GAP"}
+
+
+def test_a_distance_that_changes_half_way_is_refused(tmp_path):
+    datasets = slices()
+    for k, dataset in enumerate(datasets[6:]):
+        move(dataset, -1.5 * (k + 1))
+    write_series(tmp_path, datasets)
+    message = message_of(tmp_path)
+    assert "E-DCM-GAP" in message
+    assert "and 2 more pairs" in message
+
+
+def test_a_slow_drift_of_distances_is_refused_though_neighbours_agree(tmp_path):
+    datasets = slices()
+    for k, dataset in enumerate(datasets):
+        move(dataset, 0.004 * k * k)
+    write_series(tmp_path, datasets)
+    assert codes_of(tmp_path) == {"E-DCM-GAP"}
+
+
+def test_positions_written_to_two_digits_are_regular(tmp_path):
+    datasets = slices(spacing_mm=(0.8, 0.9, 10 / 3))
+    for dataset in datasets:
+        dataset.ImagePositionPatient = [f"{mm:.2f}" for mm in dataset.ImagePositionPatient]
+    write_series(tmp_path, datasets)
+    assert only(tmp_path).grid.spacing_mm[2] == pytest.approx(10 / 3, abs=1e-3)
+
+
+# --- Tilt --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shift_mm", "angle"),
+    [
+        pytest.param(0.9, "16.70 degrees", id="a tilted gantry"),
+        pytest.param(0.009, "0.17 degrees", id="a sixth of a degree"),
+    ],
+)
+def test_slices_shifted_against_each_other_are_refused_with_the_angle(tmp_path, shift_mm, angle):
+    datasets = slices()
+    for k, dataset in enumerate(datasets):
+        move(dataset, shift_mm * k, axis=1)
+    write_series(tmp_path, datasets)
+    message = message_of(tmp_path)
+    assert "E-DCM-TILT" in message
+    assert angle in message
+
+
+def test_one_slice_shifted_sideways_is_refused(tmp_path):
+    datasets = slices()
+    move(datasets[4], 0.5, axis=0)
+    write_series(tmp_path, datasets)
+    message = message_of(tmp_path)
+    assert "E-DCM-TILT" in message
+    assert "004.dcm" in message
+
+
+def test_rows_that_do_not_stand_on_columns_are_refused(tmp_path):
+    write_series(tmp_path, iop=(1, 0, 0, 0.01, np.sqrt(1 - 0.01**2), 0))
+    assert "meet at 89.43 degrees" in message_of(tmp_path)
+
+
+# --- Duplicates --------------------------------------------------------------------------------
+
+
+def test_two_slices_at_one_place_are_refused_with_both_names(tmp_path):
+    extra = slices()[5]
+    extra.SOPInstanceUID = uid("another")
+    write_series(tmp_path, [*slices(), extra])
+    message = message_of(tmp_path)
+    assert "E-DCM-DUP" in message
+    assert "005.dcm and 012.dcm lie at one place" in message
+
+
+def test_two_echoes_in_one_series_are_refused_and_nothing_else_is_wrong(tmp_path):
+    second = slices()
+    for k, dataset in enumerate(second):
+        dataset.SOPInstanceUID = uid("second echo", k)
+    write_series(tmp_path, slices() + second)
+    assert codes_of(tmp_path) == {"E-DCM-DUP"}
+    assert "and so do 11 more" in message_of(tmp_path)
+
+
+def test_an_exact_copy_is_left_out_with_a_warning(tmp_path):
+    paths = write_series(tmp_path)
+    (tmp_path / "again").mkdir()
+    for path in paths[:2]:
+        shutil.copy(path, tmp_path / "again" / path.name)
+    series = only(tmp_path)
+    assert len(series.files) == SHAPE[2]
+    (warning,) = series.warnings
+    assert warning.code == "W-DCM-DUP"
+    assert warning.level == "warning"
+    assert warning.found.startswith("2 files")
+
+
+def test_one_identifier_on_two_contents_is_refused(tmp_path):
+    paths = write_series(tmp_path)
+    changed = bytearray(paths[3].read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "other.dcm").write_bytes(changed)
+    message = message_of(tmp_path)
+    assert "other.dcm: has the SOPInstanceUID of 003.dcm, and other content" in message
+
+
+# --- Several series, studies and patients ------------------------------------------------------
+
+
+@pytest.fixture
+def two_series(tmp_path):
+    """A folder of an axial series of number 1, and a sagittal one of number 2 and 5 slices."""
+    write_series(tmp_path / "both" / "a")
+    sagittal = {"name": "sagittal", "iop": dicom_series.SAGITTAL, "SeriesNumber": 2}
+    write_series(tmp_path / "both" / "b", slices(dicom_series.ramp((20, 24, 5)), **sagittal))
+    return tmp_path / "both"
+
+
+def test_of_several_series_one_must_be_chosen(two_series):
+    message = message_of(two_series)
+    assert "E-DCM-SERIES" in message
+    assert f"{uid('study', 'series')[-6:]} (series 1, 12 slices of 20 x 24, MR, axial)" in message
+    assert (
+        f"{uid('study', 'sagittal')[-6:]} (series 2, 5 slices of 20 x 24, MR, sagittal)" in message
+    )
+    assert "--series all" in message
+    assert uid("study", "series") not in message
+    for text in dicom_series.TEXTS.values():
+        assert text == "F" or text not in message
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param(uid("study", "sagittal"), id="the whole UID"),
+        pytest.param(uid("study", "sagittal")[-6:], id="its last digits"),
+        pytest.param(f"…{uid('study', 'sagittal')[-6:]}", id="its last digits as they are shown"),
+        pytest.param("2", id="its number"),
+    ],
+)
+def test_a_series_is_chosen(two_series, wanted):
+    series = only(two_series, wanted=wanted)
+    assert series.grid.shape == (20, 24, 5)
+    assert series.scan_id == f"both_{uid('study', 'sagittal')[-6:]}"
+
+
+def test_all_series_are_returned_each_with_a_name_of_its_own(two_series):
+    found = find_series(two_series, wanted="all")
+    assert sorted(series.grid.shape for series in found) == [(20, 24, 5), SHAPE]
+    assert len({series.scan_id for series in found}) == 2
+    assert all(series.scan_id.startswith("both_") for series in found)
+
+
+def test_no_series_that_fits_is_told_with_those_that_there_are(two_series):
+    message = message_of(two_series, wanted="77")
+    assert "0 series that fit '77'" in message
+    assert "series 1" in message
+
+
+def test_a_fault_of_a_series_that_is_not_wanted_does_not_matter(two_series):
+    (two_series / "b" / "002.dcm").unlink()
+    assert only(two_series, wanted="1").grid.shape == SHAPE
+    assert codes_of(two_series, wanted="2") == {"E-DCM-GAP"}
+    assert codes_of(two_series, wanted="all") == {"E-DCM-GAP"}
+
+
+def test_images_of_two_patients_are_refused_unless_one_series_is_wanted(tmp_path):
+    write_series(tmp_path / "a")
+    other = {"name": "b", "PatientID": "MRN-2", "PatientName": "Foe^Joe", "SeriesNumber": 2}
+    write_series(tmp_path / "b", **other)
+    assert codes_of(tmp_path) == {"E-DCM-PATIENT", "E-DCM-SERIES"}
+    assert codes_of(tmp_path, wanted="all") == {"E-DCM-PATIENT"}
+    message = message_of(tmp_path)
+    assert "2 values of PatientID" in message
+    assert not any(word in message for word in ("MRN", "Foe", "Doe"))
+    assert only(tmp_path, wanted="2").grid.shape == SHAPE
+
+
+def test_one_series_of_two_patients_is_refused(tmp_path):
+    datasets = slices()
+    datasets[7].PatientID = "MRN-2"
+    write_series(tmp_path, datasets)
+    assert codes_of(tmp_path) == {"E-DCM-PATIENT"}
+
+
+# --- Mixed in one series -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("elements", "named"),
+    [
+        pytest.param({"FrameOfReferenceUID": uid("other")}, "FrameOfReferenceUID", id="frame"),
+        pytest.param({"StudyInstanceUID": uid("other")}, "StudyInstanceUID", id="study"),
+        pytest.param({"PixelSpacing": [0.9, 0.81]}, "pixel spacing", id="spacing"),
+        pytest.param(
+            {"ImageOrientationPatient": [1, 0, 0, 0, 0.9999875, 0.005]}, "orientation", id="turned"
+        ),
+        pytest.param({"Modality": "CT"}, "Modality", id="modality"),
+        pytest.param(
+            {"PhotometricInterpretation": "MONOCHROME1"}, "PhotometricInterpretation", id="inverse"
+        ),
+    ],
+)
+def test_a_series_of_which_one_slice_differs_is_refused(tmp_path, elements, named):
+    datasets = slices()
+    for keyword, value in elements.items():
+        setattr(datasets[3], keyword, value)
+    write_series(tmp_path, datasets)
+    assert codes_of(tmp_path) == {"E-DCM-MIXED"}
+    message = message_of(tmp_path)
+    assert named in message
+    assert "000.dcm" in message
+    assert "003.dcm" in message
+
+
+def test_slices_of_several_sizes_are_refused(tmp_path):
+    datasets = slices()
+    (datasets[3],) = slices(dicom_series.ramp((24, 20, 1)))
+    move(datasets[3], 9)
+    datasets[3].SOPInstanceUID = uid("turned")
+    write_series(tmp_path, datasets)
+    message = message_of(tmp_path)
+    assert "Rows of 000.dcm is not that of 003.dcm" in message
+    assert "Columns of 000.dcm is not that of 003.dcm" in message
+
+
+def test_an_orientation_that_differs_in_its_last_digits_is_the_same(tmp_path):
+    datasets = slices(iop=dicom_series.OBLIQUE)
+    datasets[3].ImageOrientationPatient = [f"{c:.5f}" for c in dicom_series.OBLIQUE]
+    write_series(tmp_path, datasets)
+    assert only(tmp_path).grid.shape == SHAPE
+
+
+# --- Places that are missing or cannot be ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        pytest.param("PixelSpacing", None, id="no spacing"),
+        pytest.param("PixelSpacing", [0, 0.8], id="zero spacing"),
+        pytest.param("PixelSpacing", [0.9, -0.8], id="negative spacing"),
+        pytest.param("PixelSpacing", 0.9, id="one spacing"),
+        pytest.param("ImagePositionPatient", None, id="no position"),
+        pytest.param("ImagePositionPatient", [1, 2], id="a position in a plane"),
+        pytest.param("ImageOrientationPatient", None, id="no orientation"),
+        pytest.param("ImageOrientationPatient", [0] * 6, id="an orientation of zeros"),
+        pytest.param("ImageOrientationPatient", [2, 0, 0, 0, 1, 0], id="no unit vectors"),
+    ],
+)
+@pytest.mark.parametrize("absent", [False, True], ids=["set", "absent"])
+def test_a_place_that_is_not_told_is_refused(tmp_path, keyword, value, absent):
+    datasets = slices()
+    for dataset in datasets[2:4]:
+        if absent:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    write_series(tmp_path, datasets)
+    message = message_of(tmp_path)
+    assert f"002.dcm: no usable {keyword}; so are 1 more files" in message
+
+
+@pytest.mark.parametrize("written", ["nan", "x", "1e99"])
+def test_a_position_that_is_no_number_is_refused(tmp_path, written):
+    path = write_series(tmp_path)[3]
+    position, content = b"-7.5\\11.25\\-31", path.read_bytes()
+    assert position in content
+    path.write_bytes(content.replace(position, f"{written}\\11.25\\-31".encode().ljust(14)))
+    assert codes_of(tmp_path) == {"E-DCM-GEOM"}
+
+
+def test_decimals_longer_than_the_standard_allows_are_read_in_full(tmp_path):
+    cosines = [f"{c:.17f}" for c in dicom_series.OBLIQUE]
+    for path in write_series(tmp_path, iop=dicom_series.OBLIQUE):
+        content = path.read_bytes()
+        at = content.index(b"\x20\x00\x37\x00DS")
+        length = int.from_bytes(content[at + 6 : at + 8], "little")
+        value = "\\".join(cosines).encode()
+        value += b" " * (len(value) % 2)
+        element = content[at : at + 6] + len(value).to_bytes(2, "little") + value
+        path.write_bytes(content[:at] + element + content[at + 8 + length :])
+    affine = dicom_series.affine_ras_mm(dicom_series.OBLIQUE)
+    # The positions were worked out from cosines of 12 digits.
+    assert np.allclose(only(tmp_path).grid.affine_ras_mm, affine, rtol=0, atol=1e-9)
+
+
+def test_a_lone_slice_is_as_thick_as_it_says(tmp_path):
+    (dataset,) = slices(dicom_series.ramp((20, 24, 1)))
+    path = save(dataset, tmp_path / "alone.dcm")
+    assert only(path).grid.spacing_mm == pytest.approx(SPACING_MM)
+    assert only(path).scan_id == "alone"
+    del dataset.SpacingBetweenSlices
+    dataset.SliceThickness = 2.5
+    save(dataset, path)
+    assert only(path).grid.spacing_mm[2] == 2.5
+    dataset.SliceThickness = 0
+    save(dataset, path)
+    assert codes_of(path) == {"E-DCM-GEOM"}
+
+
+# --- What is no image to segment ---------------------------------------------------------------
+
+
+def localizer(**options):
+    """Three crossing pictures, as they come before a scan."""
+    options = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "name": "localizer", **options}
+    made = [
+        slices(dicom_series.ramp((20, 24, 1)), iop=iop, **options)[0]
+        for iop in (dicom_series.AXIAL, dicom_series.SAGITTAL, dicom_series.CORONAL)
+    ]
+    for k, dataset in enumerate(made):
+        dataset.SOPInstanceUID = uid("localizer", k)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param("liver_1frame.dcm", "Segmentation", id="SEG"),
+        pytest.param("test-SR.dcm", "Comprehensive SR", id="SR"),
+        pytest.param("SC_rgb_rle.dcm", "colour picture", id="RGB"),
+        pytest.param("rtplan.dcm", "RT Plan", id="RT plan"),
+        pytest.param("rtdose.dcm", "RT Dose", id="RT dose"),
+        pytest.param("examples_palette.dcm", "Ultrasound Image", id="ultrasound"),
+        pytest.param("image_dfl.dcm", "secondary capture without a position", id="screenshot"),
+        pytest.param("waveform_ecg.dcm", "12-lead ECG Waveform", id="ECG"),
+    ],
+)
+def test_what_cannot_be_segmented_is_refused_by_its_kind(tmp_path, name, kind):
+    shutil.copy(get_testdata_file(name), tmp_path)
+    for source in (tmp_path, tmp_path / name):
+        message = message_of(source)
+        assert "E-DCM-KIND" in message
+        assert f"1 files of kind {kind}" in message
+
+
+def test_an_rtstruct_is_refused_by_its_kind(tmp_path):
+    (dataset,) = slices(dicom_series.ramp((20, 24, 1)), SOPClassUID=RTStructureSetStorage)
+    del dataset.PixelData
+    save(dataset, tmp_path / "rs.dcm")
+    assert "1 files of kind RT Structure Set" in message_of(tmp_path)
+
+
+def test_a_localizer_alone_is_refused(tmp_path):
+    write_series(tmp_path, localizer())
+    assert "3 files of kind localizer" in message_of(tmp_path)
+
+
+def test_what_lies_beside_a_series_is_passed_over_with_a_warning(tmp_path):
+    write_series(tmp_path / "MR")
+    write_series(tmp_path / "LOC", localizer(SeriesNumber=7))
+    shutil.copy(get_testdata_file("liver_1frame.dcm"), tmp_path / "MR")
+    series = only(tmp_path)
+    assert series.grid.shape == SHAPE
+    assert series.scan_id == tmp_path.name.strip("_")
+    (warning,) = series.warnings
+    assert warning.code == "W-DCM-KIND"
+    assert "1 files of kind Segmentation, 3 files of kind localizer" in warning.found
+    assert "3 files of kind localizer" in message_of(tmp_path, wanted="7")
+
+
+def test_a_secondary_capture_with_a_position_is_an_image(tmp_path):
+    write_series(tmp_path, SOPClassUID=SecondaryCaptureImageStorage, Modality="OT")
+    assert only(tmp_path).modality == "OT"
+
+
+def test_of_a_modality_only_a_code_is_kept(tmp_path):
+    write_series(tmp_path, Modality="DOE JANE 1970")
+    assert only(tmp_path).modality == ""
+
+
+# --- Real ones ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real():
+    """The folder of pydicom's DICOMDIR tests: CT and MR of three patients."""
+    return Path(get_testdata_file("DICOMDIR")).parent
+
+
+def test_a_real_ct_is_read(real):
+    series = only(real / "98892001" / "CT5N")
+    assert series.grid.shape == (16, 16, 5)
+    assert series.grid.spacing_mm == pytest.approx((0.488281, 0.488281, 2.5), abs=1e-5)
+    first, last = series.files[0].name, series.files[-1].name
+    assert (first, last) == ("3353", "2062")
+
+
+def test_real_faults_are_found(real):
+    assert "lie 202.5 mm apart" in message_of(real / "77654033" / "CT2")
+    assert "localizer" in message_of(real / "98892001" / "CT2N")
+    assert "7 files of kind projection" in message_of(real / "98892003" / "MR700")
+    assert codes_of(real) >= {"E-DCM-PATIENT", "E-DCM-SERIES"}
+
+
+# --- Names -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        pytest.param("plain", "plain", id="plain"),
+        pytest.param("with blanks & more", "with_blanks_more", id="blanks"),
+        pytest.param("a\nline", "a_line", id="a line feed"),
+        pytest.param("Jörg", "Jörg", id="letters of any language"),
+        pytest.param("..x", "x", id="dots in front"),
+        pytest.param("con", "dicom_con", id="a name that Windows keeps to itself"),
+        pytest.param("n" * 200, "n" * 100, id="a long name"),
+        pytest.param("??", "dicom", id="nothing is left"),
+    ],
+)
+def test_a_series_is_called_after_its_folder(tmp_path, folder, name):
+    write_series(tmp_path / folder, slices(dicom_series.ramp((20, 24, 2))))
+    assert only(tmp_path / folder).scan_id == name
+
+
+def test_the_folder_one_is_in_has_a_name(tmp_path, monkeypatch):
+    write_series(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    assert only(Path()).scan_id == "here"
