@@ -17,6 +17,8 @@ of all of them.
 """
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -135,13 +137,29 @@ def open_run(folder: Path) -> Run:
     return Run(folder, json.loads((folder / "config.json").read_text()))
 
 
-def inference_config(model: Path, settings: dict[str, Any]) -> Config:
-    """Return the inference configuration of a run folder or a bundle, with overrides."""
+def inference_config(
+    model: str | Path, settings: Mapping[str, Any], *, tracking_uri: str | None = None
+) -> Config:
+    """Return the inference configuration of a trained model, with overrides.
+
+    Args:
+        model: A run folder, a bundle folder with ``models/model.pt`` or a shipped bundle's name,
+            or the address of a model in MLflow, ``models:/NAME@best`` or ``runs:/ID/model``.
+        settings: Overrides by id.
+        tracking_uri: Where MLflow's store is; None is ``runs/mlflow.db``.
+
+    Raises:
+        UsageError: There is no such model, or no such setting.
+    """
+    if re.match(r"(models|runs):/", str(model)):
+        return overridden(_of_mlflow(str(model), tracking_uri), settings, subject=str(model))
+    model = Path(model)
     if (model / "config.json").is_file():
         return overridden(inference_of(open_run(model)), settings, subject=model.name)
     bundle = find_bundle(model)
     config = bundle.config("inference", settings=settings)
-    if not (bundle.root / "models" / "model.pt").exists():
+    weights = bundle.root / "models" / "model.pt"
+    if not weights.exists():
         raise UsageError(
             Problem(
                 "E-MODEL",
@@ -151,7 +169,19 @@ def inference_config(model: Path, settings: dict[str, Any]) -> Config:
                 "train it with 'medseg run', then name the run's folder",
             )
         )
-    return config
+    return {**config, "checkpoint": str(weights)}
+
+
+def _of_mlflow(uri: str, tracking_uri: str | None) -> Config:
+    """Return the configuration of a registered model: its own values in the common wiring."""
+    from medseg.engine.tracking_model import fetched
+    from medseg.engine.tracking_store import default_uri
+
+    files = fetched(uri, tracking_uri or default_uri(Path("runs")))
+    config = json.loads(files["inference"].read_text())
+    bundle = find_bundle("uwmgi_segformer")
+    places = {"checkpoint": str(files["weights"]), "manifest": str(files["manifest"])}
+    return {**bundle.config("inference"), **config, **places}
 
 
 def inference_of(run: Run) -> Config:

@@ -22,14 +22,16 @@ from medseg.bench.measure import Timed, Work
 from medseg.bench.scans import ORGANS, write_scan
 from medseg.data.label_files import find_label_files
 from medseg.data.manifest import read_manifest
+from medseg.data.studies import inference_items
 from medseg.io.nifti import read_label_map
 from medseg.io.rle import encode
 from medseg.report.scores import write_csv
 from medseg.resources import shipped
+from medseg.runs import inference_config
 from medseg.scan import Scan
 from medseg.stages.display import Silent
 from medseg.stages.evaluate import evaluate
-from medseg.stages.predict import predict
+from medseg.stages.predict import predict_items
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,7 +137,8 @@ def _by_medseg(bundle: Path, data: Path, out: Path, *, amp: bool) -> Written:
         "output_dir": str(out),
         "amp": amp,
     }
-    predict(bundle, [data], settings, Silent())
+    chosen = inference_items(data, manifest="uwmgi")
+    predict_items(inference_config(bundle, settings), chosen, Silent())
     found = evaluate(out, data, manifest)
     write_csv(out / "scores.csv", found.scores)
     _write_rows(out / "submission.csv", _predicted(out))

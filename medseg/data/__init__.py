@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from medseg.data.neighbours import neighbour_stack
     from medseg.data.readers import read_scans
     from medseg.data.slices import EpochSampler, SliceDataset, VolumeDataset
-    from medseg.data.sources import inference_items, item_of, items, label_set
+    from medseg.data.sources import item_of, items, label_set
     from medseg.data.splits import Fold, Splits, make_splits, read_splits
     from medseg.data.store import Store
+    from medseg.data.studies import inference_items
     from medseg.data.uwmgi import read_scan_folder
 
 _HOMES = {
@@ -35,7 +36,7 @@ _HOMES = {
     "Store": "store",
     "Summary": "check",
     "VolumeDataset": "slices",
-    "inference_items": "sources",
+    "inference_items": "studies",
     "inspect": "check",
     "item_of": "sources",
     "items": "sources",

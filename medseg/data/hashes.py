@@ -13,7 +13,7 @@ from typing import NamedTuple
 from medseg.data.label_map_rows import LabelMapRows
 from medseg.errors import DataError, Problem
 from medseg.io.pictures import SUFFIXES, read_picture
-from medseg.scan import Scan
+from medseg.scan import Scan, Series
 
 
 class Twins(NamedTuple):
@@ -50,6 +50,18 @@ def scan_hash(scan: Scan, *, slices: Sequence[str] | None = None) -> str:
     for organ, rows in sorted((scan.rle or {}).items()):
         told.update(f"\n{organ}\n".encode() + "\n".join(rows).encode())
     return told.hexdigest()
+
+
+def source_hash(source: Scan | Series | Path) -> str:
+    """Return the SHA-256 of the content of whatever an image is read from; paths do not count.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    if isinstance(source, Scan):
+        return scan_hash(source)
+    files = source.files if isinstance(source, Series) else (source,)
+    return hashlib.sha256(" ".join(map(_file_hash, files)).encode()).hexdigest()
 
 
 def twins(scans: Sequence[Scan], hashes: Mapping[str, Sequence[str]]) -> list[Twins]:

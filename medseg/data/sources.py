@@ -4,19 +4,13 @@ An *item* is a dictionary with ``scan_id``, ``case_id``, ``image`` and, where th
 ``label``; image and label hold where the pixels come from, not the pixels.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from medseg.data.label_files import natural
 from medseg.data.manifest import read_manifest
-from medseg.data.readers import is_data_set, read_scans
+from medseg.data.readers import read_scans
 from medseg.data.splits import make_splits, read_splits
-from medseg.data.uwmgi import read_scan_folder
-from medseg.data.volumes import channel_files, volume
-from medseg.errors import DataError, Problem
-from medseg.io.nifti_names import SUFFIXES, stem_of, volumes_in
 from medseg.labels import LabelSet
 from medseg.scan import Scan
 
@@ -60,50 +54,7 @@ def _scans(dataset_dir: str, manifest: str, _stamp: tuple[int, int] | None) -> l
     return read_scans(Path(dataset_dir), read_manifest(manifest))
 
 
-def inference_items(source: str | Path | Sequence[str | Path], *, manifest: str) -> list[Item]:
-    """Return unlabelled items of NIfTI files, scan folders or whole data folders.
-
-    Raises:
-        DataError: A source is none of these, or two scans have one name, so that one prediction
-            would overwrite the other; all such are named together.
-    """
-    sources = [source] if isinstance(source, str | Path) else source
-    found: dict[str, Item] = {}
-    problems: list[Problem] = []
-    for each in map(Path, sources):
-        try:
-            scans = _items_in(each, manifest)
-            problems += [_same_name(s["scan_id"], each) for s in scans if s["scan_id"] in found]
-            found |= {item["scan_id"]: item for item in scans}
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(*problems)
-    return list(found.values())
-
-
 def item_of(scan: Scan) -> Item:
     """Return the item of a scan, with ``label`` when the scan has labels."""
     item: Item = {"scan_id": scan.scan_id, "case_id": scan.case_id, "image": scan}
     return item if scan.rle is None else {**item, "label": scan}
-
-
-def _same_name(scan_id: str, source: Path) -> Problem:
-    fix = "rename one, or predict them into two folders"
-    return Problem("E-DUP", str(source), f"is a second scan named {scan_id}", "one", fix)
-
-
-def _items_in(source: Path, manifest: str) -> list[Item]:
-    if source.name.endswith(SUFFIXES):
-        name = stem_of(source)
-        return [{"scan_id": name, "case_id": name, "image": source}]
-    facts = read_manifest(manifest)
-    if (source / "train").is_dir() or is_data_set(source, facts):
-        scans = read_scans(source, facts, labelled=False)
-    elif len(facts.channels) > 1 and (files := channel_files(source)):
-        scans = [volume(name, files[name], None, facts) for name in sorted(files, key=natural)]
-    elif volumes := volumes_in(source):
-        return [item for path in volumes for item in _items_in(path, manifest)]
-    else:
-        scans = [read_scan_folder(source, facts)]
-    return [{key: value for key, value in item_of(s).items() if key != "label"} for s in scans]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from ignite.engine import Engine, Events
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import nn
 
 from medseg.engine.checkpoint_files import BEST, LAST
@@ -44,12 +44,14 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the state in the checkpoint at `path`, on the CPU.
+    """Return the state in the checkpoint at `path`, on the CPU; ``.safetensors`` holds weights.
 
     Raises:
         UnsafeError: The file is missing, damaged, or holds anything but plain data.
     """
     try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
         raise UnsafeError(

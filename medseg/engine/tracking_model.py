@@ -6,6 +6,7 @@ What is registered comes from a run's folder: ``weights.safetensors``, ``inferen
 
 import json
 import re
+import sqlite3
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import requires
@@ -23,6 +24,8 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from medseg import machine
 from medseg.engine.provenance import portable
 from medseg.engine.tracking_rows import warned
+from medseg.engine.tracking_store import connected, require_store
+from medseg.errors import Problem, UsageError
 
 BEST = "best"
 FILES = {
@@ -31,6 +34,8 @@ FILES = {
     "manifest": "manifest.yaml",
 }
 _FOLDER = "model"
+_OF_RUN = re.compile(r"runs:/(\w+)/(.+)")
+_REGISTERED = re.compile(r"models:/([^/@]+)(?:/(\d+)|@(.+))")
 _CODE = Path(__file__).with_name("tracking_pyfunc.py")
 
 
@@ -105,6 +110,45 @@ def save(path: Path, folder: Path, *, metadata: dict[str, Any]) -> None:
     for artifact in flavor["artifacts"].values():
         artifact["uri"] = artifact["path"]
     made.save(path / "MLmodel")
+
+
+def fetched(uri: str, tracking_uri: str) -> dict[str, Path]:
+    """Return the files of a registered model by the names of `FILES`, fetched where need be.
+
+    Args:
+        uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN/model``.
+        tracking_uri: The store's address.
+
+    Raises:
+        UsageError: There is no such model, or it is none of medseg's.
+    """
+    require_store(tracking_uri)
+    try:
+        folder = _folder_of(connected(tracking_uri), uri)
+    except (MlflowException, OSError, sqlite3.Error) as fault:
+        found = f"cannot be fetched: {portable(' '.join(str(fault).split())[:200])}"
+        fix = "name the store with --tracking-uri"
+        raise UsageError(Problem("E-MODEL", uri, found, "a model in MLflow", fix)) from fault
+    files = {key: folder / "artifacts" / name for key, name in FILES.items()}
+    if missing := [path.name for path in files.values() if not path.is_file()]:
+        found = f"lacks {', '.join(missing)}"
+        raise UsageError(Problem("E-MODEL", uri, found, "a model that medseg registered"))
+    return files
+
+
+def _folder_of(client: MlflowClient, uri: str) -> Path:
+    """Return the folder of a model's files, which a server's are downloaded to."""
+    if found := _OF_RUN.fullmatch(uri):
+        run_id, path = found.groups()
+    elif found := _REGISTERED.fullmatch(uri):
+        name, version, alias = found.groups()
+        if alias:
+            version = client.get_model_version_by_alias(name, alias).version
+        run_id, path = client.get_model_version(name, version).run_id, _FOLDER
+    else:
+        known = "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/model"
+        raise UsageError(Problem("E-MODEL", uri, "names no model", known))
+    return Path(client.download_artifacts(run_id, path))
 
 
 def requirements() -> list[str]:

@@ -28,6 +28,7 @@ from medseg.geometry import TOLERANCE_MM, Grid, corner_shift_mm
 from medseg.io.atomic import replacing
 from medseg.io.finite import Voxels, are_finite, made_finite, not_finite
 from medseg.io.nifti_claims import Claims, Form, Layout, Reader, require_writable
+from medseg.io.nifti_label_table import label_table
 from medseg.io.nifti_names import SUFFIXES
 from medseg.io.nifti_stream import (
     MAX_INFLATION,
@@ -52,6 +53,16 @@ class Frame(NamedTuple):
 
 
 ASSUMED = Frame(2, "medseg: orientation assumed, not scanner")
+
+
+class _Kind(NamedTuple):
+    """What voxels are: the intent's name of labels, and what stands between header and voxels."""
+
+    label: str = ""
+    extension: bytes = bytes(4)
+
+
+_IMAGE = _Kind()
 
 
 class Image(NamedTuple):
@@ -158,7 +169,8 @@ def write_label_map(
         ResourceError: The disk is full or the file cannot be written.
     """
     _require_known(path, label_map, {0, *(organ.code for organ in labels.organs)})
-    _write(path, label_map.astype(np.uint8, copy=False), grid, frame=frame, label="label map")
+    kind = _Kind("label map", label_table(labels))
+    _write(path, label_map.astype(np.uint8, copy=False), grid, frame=frame, kind=kind)
 
 
 def write_mask(
@@ -170,7 +182,7 @@ def write_mask(
     frame: Frame = ASSUMED,
 ) -> None:
     """Write one organ's mask ``(I, J, K)`` as 0 and 1; `organ` is kept as the intent's name."""
-    _write(path, np.asarray(mask, bool).view(np.uint8), grid, frame=frame, label=organ)
+    _write(path, np.asarray(mask, bool).view(np.uint8), grid, frame=frame, kind=_Kind(organ))
 
 
 def write_probs(
@@ -199,15 +211,13 @@ def write_image(path: Path, voxels: Voxels, grid: Grid, *, frame: Frame = ASSUME
     _write(path, voxels, grid, frame=frame)
 
 
-def _write(
-    path: Path, voxels: Voxels, grid: Grid, *, frame: Frame, label: str | None = None
-) -> None:
+def _write(path: Path, voxels: Voxels, grid: Grid, *, frame: Frame, kind: _Kind = _IMAGE) -> None:
     """Write a file, read it back with the strict reader, and only then give it its name."""
     if voxels.shape != grid.shape:
         raise GeometryError(Problem("E-GRID", str(path), f"shape {voxels.shape}", f"{grid.shape}"))
     _require_suffix(path)
     require_writable(grid, subject=str(path))
-    header = _new_header(voxels, grid, frame, label)
+    header = _new_header(voxels, grid, frame, kind)
 
     dtype = header.get_data_dtype()
     stored = voxels.ravel(order="F").astype(dtype, copy=False).view(np.uint8)
@@ -224,12 +234,11 @@ def _write(
                 )
 
     with replacing(path, verify=verify) as stream:
-        no_extensions = bytes(4)
-        parts = [header.binaryblock, no_extensions, stored.data]
+        parts = [header.binaryblock, kind.extension, stored.data]
         write_content(stream, parts, packed=path.suffix == ".gz")
 
 
-def _new_header(voxels: Voxels, grid: Grid, frame: Frame, label: str | None) -> "nib.Nifti1Header":
+def _new_header(voxels: Voxels, grid: Grid, frame: Frame, kind: _Kind) -> "nib.Nifti1Header":
     header = nib.Nifti1Header()
     header.set_data_shape(voxels.shape)
     header.set_data_dtype(voxels.dtype)
@@ -240,13 +249,12 @@ def _new_header(voxels: Voxels, grid: Grid, frame: Frame, label: str | None) -> 
         # such as a tilted axial scan, float32 keeps to 7e-4 rad only: leave it to the sform then.
         header["qform_code"] = 0
     header.set_xyzt_units("mm")
-    header["vox_offset"], header["scl_slope"], header["scl_inter"] = 352, 1, 0
+    header["vox_offset"] = 348 + len(kind.extension)
+    header["scl_slope"], header["scl_inter"] = 1, 0
     header["descrip"] = frame.note.encode("ascii")
-    if label is not None:
-        header["intent_code"], header["intent_name"] = (
-            _INTENT_LABEL,
-            label.encode("ascii", "replace")[:15],
-        )
+    if kind.label:
+        header["intent_code"] = _INTENT_LABEL
+        header["intent_name"] = kind.label.encode("ascii", "replace")[:15]
     return header
 
 

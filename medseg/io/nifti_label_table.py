@@ -24,12 +24,13 @@ def label_table(labels: LabelSet) -> bytes:
     text = tostring(root, encoding="UTF-8", xml_declaration=True)
     size = -(-(8 + len(text)) // 16) * 16
     head = size.to_bytes(4, "little") + _CARET.to_bytes(4, "little")
-    return b"\1\0\0\0" + (head + text).ljust(size, b"\0")
+    extension: bytes = (head + text).ljust(size, b"\0")
+    return b"\1\0\0\0" + extension
 
 
 def _row(
     table: Element, code: int, colour: tuple[int, int, int], name: str, *, alpha: int = 1
 ) -> None:
     red, green, blue = (f"{value / 255:.4f}" for value in colour)
-    share = {"Red": red, "Green": green, "Blue": blue, "Alpha": str(alpha)}
-    SubElement(table, "Label", Key=str(code), **share).text = name
+    told = {"Key": str(code), "Red": red, "Green": green, "Blue": blue, "Alpha": str(alpha)}
+    SubElement(table, "Label", told).text = name

@@ -43,6 +43,8 @@ class RunFacts:
         weights: ``sha256`` of the weights, and the hash of the configuration.
         scores: Of the held-out scans.
         calibration: Of the held-out scans, by organ.
+        cleaning: Rules for masks and what was tried, the content of ``cleaning.json``.
+        cleaning_effect: What they do to the held-out scans, by organ.
         phantom: Whether the patients are computed.
     """
 
@@ -58,6 +60,8 @@ class RunFacts:
     weights: Mapping[str, str] = field(default_factory=dict)
     scores: Sequence[OrganScore] = ()
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    cleaning: Mapping[str, Any] = field(default_factory=dict)
+    cleaning_effect: Mapping[str, Any] = field(default_factory=dict)
     phantom: bool = False
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 from medseg.labels import LabelSet
 from medseg.metrics.calibration import FLOOR
 from medseg.metrics.statistics import LEAST_PATIENTS
-from medseg.report import charts
+from medseg.report import charts, cleaning
 from medseg.report.cases import MOST_PICTURES, Case, failures, typical_cases
 from medseg.report.claim import CITATION, claim_items
 from medseg.report.facts import RunFacts
@@ -25,6 +25,7 @@ ABSENT = {
     "curves": "This run kept no numbers of its epochs.",
     "results": "The held-out scans of this run have not been scored yet.",
     "cases": "There are no pictures of the held-out scans.",
+    "cleaning": "No rules for masks were sought in this run.",
     "calibration": "No probabilities were counted when the held-out scans were predicted.",
 }
 
@@ -41,12 +42,14 @@ def run_page(
     """
     rows = organ_rows(facts.scores) if facts.scores else []
     sections = _set_up(facts) | _results(facts, rows) | _pictures(facts, pictures)
+    sections |= _cleaning(facts)
+    why_none = {"cleaning": why for why in cleaning.why_none(facts.cleaning)}
     return rendered(
         "run.html",
         facts=facts,
         labels={organ.name: organ for organ in facts.manifest.labels.organs},
         research_only=RESEARCH_ONLY,
-        absent=ABSENT | dict(absent or {}),
+        absent=ABSENT | why_none | dict(absent or {}),
         least_patients=LEAST_PATIENTS,
         rows=rows,
         claim=claim_items(facts, rows),
@@ -94,6 +97,15 @@ def _results(facts: RunFacts, rows: Sequence[OrganRow]) -> dict[str, Any]:
             for name, counts in facts.calibration.items()
         ],
         "floor": FLOOR,
+    }
+
+
+def _cleaning(facts: RunFacts) -> dict[str, Any]:
+    rows = cleaning.organ_rules(facts.cleaning, facts.cleaning_effect)
+    return {
+        "rules": rows,
+        "rules_held_out": any(row.held_out for row in rows),
+        "tried": cleaning.tried_rules(facts.cleaning),
     }
 
 

@@ -14,7 +14,6 @@ from medseg.errors import (
     Problem,
     ResourceError,
     Stopped,
-    UsageError,
 )
 from medseg.stages import predict as stage
 from medseg.stages.display import Silent
@@ -165,12 +164,3 @@ def test_no_more_images_are_held_however_many_scans(predicted, slow):
     predicted(parts, 30)
     # Two ahead, one about to be taken and one computed.
     assert parts.most <= 4
-
-
-def test_inputs_are_not_overwritten(tmp_path, monkeypatch):
-    image = tmp_path / "scan.nii.gz"
-    image.touch()
-    config = {"manifest": "uwmgi", "output_dir": str(tmp_path)}
-    monkeypatch.setattr(stage, "inference_config", lambda *_: config)
-    with pytest.raises(UsageError, match=r"E-EXISTS.*choose another --out"):
-        stage.predict(tmp_path, [image], {}, Silent())

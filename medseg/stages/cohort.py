@@ -1,0 +1,111 @@
+"""Cohort: many studies with one model, each read, segmented, written and told of as it finishes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from medseg.bundle import Config
+from medseg.data.manifest import read_manifest
+from medseg.data.sources import Item
+from medseg.data.studies import studies
+from medseg.data.study_list import Study
+from medseg.errors import DataError, PartialError, Problem, UsageError
+from medseg.io.images import AS_IT_IS, Reading
+from medseg.report.studies import write_studies
+from medseg.stages.display import Display
+from medseg.stages.study_record import Records, Row, made_with
+from medseg.stages.study_steps import StudySteps
+
+
+class Asked(NamedTuple):
+    """What else is asked for.
+
+    Attributes:
+        bids: Name files as BIDS derivatives.
+        previews: Draw each study.
+        overwrite: Replace files of other models, settings or images.
+        reading: What is allowed of files that are not sound.
+        extras: What every item carries to the writers: ``algorithm`` and ``clean``.
+        key: A text that tells one de-identification from another; empty for none.
+    """
+
+    bids: bool = False
+    previews: bool = True
+    overwrite: bool = False
+    reading: Reading = AS_IT_IS
+    extras: Mapping[str, Any] = MappingProxyType({})
+    key: str = ""
+
+
+def predict_cohort(
+    config: Config, sources: Sequence[Study], display: Display, asked: Asked
+) -> list[Row]:
+    """Predict studies and return their records: those made now and those that were there.
+
+    Leaves the files of each study, ``studies.csv`` and ``report.html``.
+
+    Args:
+        config: An inference configuration, its ``output_dir`` among it.
+        sources: What to predict.
+        display: Where to show progress.
+        asked: What else is asked for.
+
+    Raises:
+        UsageError: A file would be overwritten that is no earlier prediction of the same model.
+        PartialError: Some studies failed; the others are written.
+        DataError: Every study failed.
+    """
+    config = {**config, "postprocessing": {**config["postprocessing"], "bids": asked.bids}}
+    settings = {"reading": list(asked.reading), "previews": asked.previews, "key": asked.key}
+    records = Records(made_with(config, settings), overwrite=asked.overwrite)
+    chosen, problems = studies(sources, manifest=config["manifest"])
+    items = [{**item, **asked.extras, "reading": asked.reading} for item in chosen]
+    work = StudySteps(config, records, bids=asked.bids, previews=asked.previews)
+    _require_room(items, work)
+    rows: list[Row] = [failed(problem.subject, [problem]) for problem in problems]
+    display.begin("predict", len(items))
+    for done, (item, outcome) in enumerate(zip(items, work.outcomes(items), strict=True), 1):
+        if isinstance(outcome, DataError):
+            problems += outcome.problems
+            rows.append(failed(item["scan_id"], outcome.problems))
+        else:
+            rows.append(outcome["row"])
+        as_before = not isinstance(outcome, DataError) and not outcome["new"]
+        display.say(f"{told_of(rows[-1])}{' (as before)' * as_before}")
+        display.advance(done, len(items), item["scan_id"])
+    write_studies(Path(config["output_dir"]), rows, read_manifest(config["manifest"]).labels)
+    if problems:
+        some = any(row["status"] != "failed" for row in rows)
+        raise (PartialError if some else DataError)(*problems)
+    return rows
+
+
+def failed(scan_id: str, problems: Sequence[Problem]) -> Row:
+    """Return the record of a study that could not be predicted; it is written nowhere."""
+    codes = [problem.code for problem in problems]
+    return {"scan_id": scan_id, "status": "failed", "codes": codes, "files": {}}
+
+
+def told_of(row: Row) -> str:
+    """Return the line that tells of a study."""
+    if row["status"] == "failed":
+        return f"{row['scan_id']}: failed, {', '.join(row['codes'])}"
+    volumes = [f"{o['organ'].replace('_', ' ')} {o['volume_ml']:.0f} ml" for o in row["organs"]]
+    remarks = [check["code"] for check in row["checks"]]
+    return f"{row['scan_id']}: {', '.join([*volumes, *dict.fromkeys(remarks)])}"
+
+
+def _require_room(items: Sequence[Item], work: StudySteps) -> None:
+    """Refuse to overwrite inputs, and what somebody else, or another model, has written."""
+    problems: list[Problem] = []
+    for item in items:
+        names, scan_id = work.names(item), item["scan_id"]
+        source = item["image"].resolve() if isinstance(item["image"], Path) else None
+        if source in {names.label_map.resolve(), *(path.resolve() for path in names.existing())}:
+            fix = "choose another --out"
+            problems.append(Problem("E-EXISTS", str(source), "would be overwritten", fix=fix))
+        elif problem := work.records.conflict(scan_id, names):
+            problems.append(problem)
+    if problems:
+        raise UsageError(*problems)
