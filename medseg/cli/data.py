@@ -30,6 +30,7 @@ _data = click.option(
 class _Data(LazyGroup):
     entries: ClassVar[Mapping[str, Entry]] = {
         "new": Entry("medseg.cli.data_new:new", "Describe data of your own in a manifest."),
+        "to-dicom": Entry("medseg.cli.data_to_dicom:to_dicom", "Make a DICOM series of a volume."),
     }
 
 

@@ -26,7 +26,7 @@ SOFTWARE_VERSIONS = medseg.__version__
 # The standard wants one (PS3.3 C.7.5.2), and a program has none.
 DEVICE_SERIAL_NUMBER = "none"
 # Far above what scanners number, so that results stand after the images in a study's list.
-SERIES_NUMBERS = {"SEG": 9001, "RTSTRUCT": 9002, "SECONDARY": 9003}
+SERIES_NUMBERS = {"SEG": 9001, "RTSTRUCT": 9002}
 
 _LOGS = ("highdicom", "pydicom")
 _ONE_AT_A_TIME = RLock()
