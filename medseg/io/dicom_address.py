@@ -69,9 +69,8 @@ def parse_address(address: str, *, timeout_s: float = TIMEOUT_S) -> WebAddress |
 
     >>> parse_address("dimse:ORTHANC@127.0.0.1:4242").port
     4242
-    >>> parse_address("dicomweb:https://me:secret@pacs.example/dicom-web")
-    WebAddress(name='dicomweb:https://pacs.example/dicom-web',
-    url='https://pacs.example/dicom-web', timeout_s=60.0)
+    >>> parse_address("dicomweb:https://me:secret@pacs.example/dicom-web").url
+    'https://pacs.example/dicom-web'
     """
     scheme, _, rest = address.partition(":")
     if scheme == "dicomweb":

@@ -42,6 +42,7 @@ class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Refuse where requests would go after this response, with a password or a patient."""
         if super().get_redirect_target(resp):
+            resp.close()
             raise _RedirectedError
         return None
 
@@ -64,12 +65,10 @@ def fetch(
         MedsegError: See `medseg.io.dicom_peers.Peer.fetch`.
     """
     meter = _Meter()
-    client = _client(where, meter.watch)
-    with _told(where):
+    with _told(where), _client(where, meter.watch) as client:
         if not client.search_for_studies(search_filters={"StudyInstanceUID": study}):
             raise DataError(Problem("E-PACS-STUDY", where.name, f"has no study …{study[-6:]}"))
-        rows = client.search_for_instances(study, series, fields=[_INSTANCE], get_remaining=True)
-        listed = {row[_INSTANCE]["Value"][0] for row in rows}
+        listed = _listed(client, study, series)
         if not listed:
             found = f"has no series …{(series or study)[-6:]} in study …{study[-6:]}"
             raise DataError(Problem("E-PACS-STUDY", where.name, found))
@@ -89,31 +88,50 @@ def send(where: WebAddress, paths: Sequence[Path]) -> Iterator[tuple[Path, str]]
     Raises:
         MedsegError: The service does not answer as one should; see `medseg.io.dicom_peers`.
     """
-    client = _client(where)
-    for path in paths:
-        with _told(where), silenced():
-            try:
-                dataset = pydicom.dcmread(path)
-            except (InvalidDicomError, EOFError):
-                raise DataError(Problem("E-PACS-FILE", str(path), "is no DICOM file")) from None
-            try:
-                refusal = _refusal(client.store_instances([dataset]))
-            except exceptions.HTTPError as error:
-                if error.response is None or error.response.status_code not in _REFUSED_FILE:
-                    raise
-                refusal = f"refused it with status {error.response.status_code}"
-        yield path, refusal
+    with _told(where), _client(where) as client:
+        for path in paths:
+            yield path, _stored(client, path)
 
 
-def _client(where: WebAddress, *hooks: Callable[..., None]) -> DICOMwebClient:
-    session = _Session()
-    session.hooks["response"] = list(hooks)
-    if where.user:
-        session.auth = (where.user.encode(), where.password.encode())
-    timeout_s = (min(CONNECT_S, where.timeout_s), where.timeout_s)
-    client = DICOMwebClient(where.url, session=session, timeout=timeout_s)
-    client.set_http_retry_params(retry=False)
-    return client
+def _stored(client: DICOMwebClient, path: Path) -> str:
+    with silenced():
+        try:
+            dataset = pydicom.dcmread(path)
+        except (InvalidDicomError, EOFError):
+            raise DataError(Problem("E-PACS-FILE", str(path), "is no DICOM file")) from None
+        try:
+            return _refusal(client.store_instances([dataset]))
+        except exceptions.HTTPError as error:
+            if error.response is None or error.response.status_code not in _REFUSED_FILE:
+                raise
+            return f"refused it with status {error.response.status_code}"
+
+
+def _listed(client: DICOMwebClient, study: str, series: str | None) -> set[str]:
+    """Return the UIDs of all instances, page by page.
+
+    The client's own paging never ends with a server that takes no offset.
+    """
+    listed: set[str] = set()
+    while True:
+        rows = client.search_for_instances(study, series, fields=[_INSTANCE], offset=len(listed))
+        page = {str(row[_INSTANCE]["Value"][0]) for row in rows}
+        if page <= listed:
+            return listed
+        listed |= page
+
+
+@contextmanager
+def _client(where: WebAddress, *hooks: Callable[..., None]) -> Iterator[DICOMwebClient]:
+    with _Session() as session:
+        session.hooks["response"] = list(hooks)
+        if where.user:
+            # As bytes: of text, requests would send Latin-1.
+            session.auth = (where.user.encode(), where.password.encode())  # type: ignore[assignment]
+        timeout_s = (min(CONNECT_S, where.timeout_s), where.timeout_s)
+        client = DICOMwebClient(where.url, session=session, timeout=timeout_s)
+        client.set_http_retry_params(retry=False)
+        yield client
 
 
 class _Meter:
@@ -130,6 +148,7 @@ class _Meter:
             for chunk in chunks(*args, **options):
                 self.held_bytes += len(chunk)
                 if self.held_bytes > MAX_INSTANCE_BYTES:
+                    response.close()
                     raise _TooLargeError
                 yield chunk
 

@@ -1,0 +1,414 @@
+"""Studies go to a real PACS and come back, by both protocols, and what fails is told."""
+
+import base64
+import http.server
+import json
+import os
+import socket
+import stat
+import threading
+from contextlib import contextmanager
+
+import dicom_series
+import pydicom
+import pytest
+from orthanc import free_port, instances_of, running_orthanc
+
+from medseg.errors import DataError, MedsegError, PartialError, ResourceError, UsageError
+from medseg.io.dicom_address import NetworkAddress, WebAddress, parse_address
+from medseg.io.dicom_peers import peer_of
+
+PROTOCOLS = [pytest.param("web", id="DICOMweb"), pytest.param("dimse", id="C-FIND and C-GET")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_proxy():
+    before, os.environ["NO_PROXY"] = os.environ.get("NO_PROXY"), "127.0.0.1"
+    yield
+    if before is None:
+        del os.environ["NO_PROXY"]
+    else:
+        os.environ["NO_PROXY"] = before
+
+
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory):
+    """An Orthanc that all tests share; each stores a study of its own."""
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def study(pacs, tmp_path_factory):
+    """Two series of one study, stored in the PACS: their datasets, and their UIDs."""
+    folder = tmp_path_factory.mktemp("study")
+    made = []
+    for name in ("first", "second"):
+        datasets = dicom_series.slices(dicom_series.ramp((5, 4, 3)), study="fetched", name=name)
+        files = dicom_series.write_series(folder / name, datasets)
+        peer_of(pacs.web).store(files)
+        made.append(datasets)
+    return made
+
+
+def held(files):
+    """Return the datasets of files by their UID, without what belongs to the file."""
+    return {dataset.SOPInstanceUID: dataset for dataset in map(pydicom.dcmread, files)}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_is_stored_comes_back(protocol, pacs, tmp_path):
+    files = dicom_series.write_series(
+        tmp_path / "in", voxels=dicom_series.ramp((5, 4, 3)), study=f"stored by {protocol}"
+    )
+    peer = peer_of(getattr(pacs, protocol))
+    peer.store(files)
+    sent = held(files)
+    uid = next(iter(sent.values())).StudyInstanceUID
+    assert instances_of(pacs, uid) == ["MR"] * 3
+    came = peer.fetch(uid, tmp_path / "out")
+    assert [path.name for path in came] == ["00001.dcm", "00002.dcm", "00003.dcm"]
+    assert held(came) == sent
+
+
+def test_what_comes_by_web_has_the_bytes_that_were_stored(pacs, tmp_path):
+    files = dicom_series.write_series(
+        tmp_path / "in", voxels=dicom_series.ramp((5, 4, 2)), study="bytes"
+    )
+    peer_of(pacs.web).store(files)
+    came = peer_of(pacs.web).fetch(dicom_series.uid("bytes"), tmp_path / "out")
+    assert sorted(p.read_bytes() for p in came) == sorted(p.read_bytes() for p in files)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_compressed_slices_come_as_they_were_stored(protocol, pacs, tmp_path):
+    dataset = dicom_series.slices(dicom_series.ramp((32, 16, 1)), study=f"RLE {protocol}")[0]
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    pixels = dataset.pixel_array
+    dataset.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    file = dicom_series.save(dataset, tmp_path / "a", transfer_syntax=pydicom.uid.RLELossless)
+    peer = peer_of(getattr(pacs, protocol))
+    peer.store([file])
+    (came,) = peer.fetch(dataset.StudyInstanceUID, tmp_path / "out")
+    read = pydicom.dcmread(came)
+    assert read.file_meta.TransferSyntaxUID == pydicom.uid.RLELossless
+    assert (read.pixel_array == pixels).all()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_one_series_or_all(protocol, pacs, study, tmp_path):
+    first, second = study
+    peer = peer_of(getattr(pacs, protocol))
+    uid, series = first[0].StudyInstanceUID, first[0].SeriesInstanceUID
+    one = held(peer.fetch(uid, tmp_path / "one", series))
+    assert set(one) == {dataset.SOPInstanceUID for dataset in first}
+    both = held(peer.fetch(uid, tmp_path / "both"))
+    assert set(both) == {dataset.SOPInstanceUID for dataset in (*first, *second)}
+
+
+def test_a_folder_for_patients_is_the_users_alone(pacs, study, tmp_path):
+    peer_of(pacs.web).fetch(study[0][0].StudyInstanceUID, tmp_path / "out")
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_results_are_listed_beside_their_images(protocol, pacs, tmp_path):
+    images = dicom_series.slices(dicom_series.ramp((5, 4, 2)), study=f"results {protocol}")
+    peer = peer_of(getattr(pacs, protocol))
+    peer.store(dicom_series.write_series(tmp_path / "in", images))
+    results = [result(images[0], "RTSTRUCT"), result(images[0], "SEG")]
+    peer.store([dicom_series.save(made, tmp_path / f"{made.Modality}.dcm") for made in results])
+    uid = images[0].StudyInstanceUID
+    assert instances_of(pacs, uid) == ["MR", "MR", "RTSTRUCT", "SEG"]
+    assert len(peer.fetch(uid, tmp_path / "out")) == 4
+
+
+def result(image, modality):
+    """Return as much of a result as an archive looks at: whose it is, and its kind."""
+    made = pydicom.dataset.FileDataset(
+        "", {}, file_meta=pydicom.dataset.FileMetaDataset(), preamble=bytes(128)
+    )
+    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "StudyDate", "StudyTime"):
+        setattr(made, keyword, image.get(keyword))
+    made.Modality = modality
+    kinds = {"SEG": pydicom.uid.SegmentationStorage, "RTSTRUCT": pydicom.uid.RTStructureSetStorage}
+    made.SOPClassUID = kinds[modality]
+    made.SOPInstanceUID = dicom_series.uid(image.SOPInstanceUID, modality)
+    made.SeriesInstanceUID = dicom_series.uid(image.SeriesInstanceUID, modality)
+    return made
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_is_not_there_is_told(protocol, pacs, study, tmp_path):
+    peer = peer_of(getattr(pacs, protocol))
+    with pytest.raises(DataError, match=r"E-PACS-STUDY\].*: has no study …1\.2\.3\.$"):
+        peer.fetch("1.2.3", tmp_path / "out")
+    with pytest.raises(DataError, match=r"E-PACS-STUDY\].*: has no series …1\.2\.3 in study …"):
+        peer.fetch(study[0][0].StudyInstanceUID, tmp_path / "out", "1.2.3")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "uid",
+    [
+        pytest.param("*", id="wildcard"),
+        pytest.param("../../../system", id="path"),
+        pytest.param("1.2\\1.3", id="list"),
+        pytest.param("1." * 40 + "1", id="too long"),
+        pytest.param("", id="nothing"),
+    ],
+)
+def test_what_is_no_uid_is_never_sent(uid, tmp_path):
+    peer = peer_of(f"dicomweb:http://127.0.0.1:{free_port()}")
+    with pytest.raises(UsageError, match=r"^error\[E-PACS-UID\]: study: is no UID"):
+        peer.fetch(uid, tmp_path)
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "slice.dcm").touch()
+    peer = peer_of(f"dicomweb:http://127.0.0.1:{free_port()}")
+    with pytest.raises(UsageError, match=r"^error\[E-EXISTS\]: .*: is not empty"):
+        peer.fetch("1.2.3", tmp_path)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_killed_server_is_told(protocol, tmp_path):
+    with running_orthanc(tmp_path / "orthanc") as server:
+        peer = peer_of(getattr(server, protocol), timeout_s=5)
+        files = dicom_series.write_series(tmp_path / "in", voxels=dicom_series.ramp((5, 4, 3)))
+        peer.store(files[:1])
+        server.process.kill()
+        server.process.wait()
+        with pytest.raises(ResourceError, match=r"E-PACS-DOWN\].*: nothing answers\. Fix: check"):
+            peer.store(files)
+        with pytest.raises(ResourceError, match=r"E-PACS-DOWN\].*: nothing answers\. Fix: check"):
+            peer.fetch(dicom_series.uid("study"), tmp_path / "out")
+
+
+def test_a_caller_that_is_not_known_is_told(pacs, study, tmp_path):
+    peer = peer_of(f"{pacs.dimse}?as=STRANGER", timeout_s=5)
+    with pytest.raises(ResourceError, match=r"E-PACS-CUT.*see that it knows STRANGER and allows"):
+        peer.fetch(study[0][0].StudyInstanceUID, tmp_path / "out")
+
+
+def test_what_is_no_dicom_file_is_not_sent(pacs, tmp_path):
+    (tmp_path / "a.dcm").write_text("nothing")
+    for address in (pacs.web, pacs.dimse):
+        with pytest.raises(DataError, match=r"E-PACS-FILE\]: .*a\.dcm: is no DICOM file"):
+            peer_of(address).store([tmp_path / "a.dcm"])
+
+
+def test_a_kind_that_a_pacs_does_not_take_is_told_and_the_others_are_stored(pacs, tmp_path):
+    datasets = dicom_series.slices(dicom_series.ramp((5, 4, 2)), study="kinds")
+    datasets[0].SOPClassUID = "1.2.3.4"
+    files = dicom_series.write_series(tmp_path, datasets)
+    with pytest.raises(PartialError) as raised:
+        peer_of(pacs.dimse).store(files)
+    assert str(raised.value).splitlines() == [
+        f"error[E-PACS-STORE]: {files[0]}: {pacs.dimse} does not take files of this kind or "
+        "encoding.",
+        f"error[E-PACS-PARTIAL]: {pacs.dimse}: 1 of 2 files are stored.",
+    ]
+    with pytest.raises(UsageError, match=r"E-PACS-REFUSED.*accepts nothing of what is asked"):
+        peer_of(pacs.dimse).store(files[:1])
+
+
+@contextmanager
+def answering(handler):
+    """Run an HTTP server whose ``do`` answers all; give its address and the requests it saw."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            seen.append((self.path, self.headers.get("Authorization")))
+            handler(self)
+
+        do_POST = do_GET  # noqa: N815 - the names of its class
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def answer(status, body=b"", **headers):
+    """Return a handler that always answers the same."""
+
+    def handle(request):
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            request.send_header(name.replace("_", "-"), value)
+        request.end_headers()
+        request.wfile.write(body)
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "told"),
+    [
+        pytest.param(answer(401), UsageError, "E-PACS-AUTH.*wants credentials", id="401"),
+        pytest.param(answer(403), UsageError, "E-PACS-AUTH.*wants credentials", id="403"),
+        pytest.param(answer(404), UsageError, "E-PACS-PROTOCOL.*is no DICOMweb", id="404"),
+        pytest.param(
+            answer(200, b"<html>Hello</html>", Content_Type="text/html"),
+            UsageError,
+            "E-PACS-PROTOCOL.*is no DICOMweb",
+            id="a page",
+        ),
+        pytest.param(
+            answer(200, b'{"a": 1}', Content_Type="application/json"),
+            UsageError,
+            "E-PACS-PROTOCOL.*is no DICOMweb",
+            id="other JSON",
+        ),
+        pytest.param(answer(503), ResourceError, "E-PACS-STATUS.*status 503", id="503"),
+        pytest.param(
+            answer(302, Location="http://127.0.0.1:1/elsewhere"),
+            UsageError,
+            "E-PACS-REDIRECT.*redirects",
+            id="redirection",
+        ),
+    ],
+)
+def test_a_server_that_is_no_pacs_is_told(handler, kind, told, tmp_path):
+    with answering(handler) as (host, _):
+        peer = peer_of(f"dicomweb:http://{host}/dicom-web", timeout_s=5)
+        with pytest.raises(kind, match=told):
+            peer.fetch("1.2.3", tmp_path / "out")
+
+
+REFUSED = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xA900]}}]}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        pytest.param(202, json.dumps(REFUSED).encode(), "refused it with reason A900", id="A900"),
+        pytest.param(409, b"", "refused it with status 409", id="409"),
+    ],
+)
+def test_a_file_that_is_refused_by_web_is_told(status, body, told, tmp_path):
+    files = dicom_series.write_series(tmp_path, voxels=dicom_series.ramp((5, 4, 3)))
+    refusing = answer(status, body, Content_Type="application/dicom+json")
+    turns = iter([answer(200), refusing, answer(503)])
+
+    def in_turn(request):
+        next(turns)(request)
+
+    with answering(in_turn) as (host, _):
+        peer = peer_of(f"dicomweb:http://{host}", timeout_s=5)
+        with pytest.raises(PartialError) as raised:
+            peer.store(files)
+    assert str(raised.value).splitlines() == [
+        f"error[E-PACS-STORE]: {files[1]}: {peer.name} {told}.",
+        f"error[E-PACS-STATUS]: {peer.name}: cannot answer now (status 503). "
+        "Fix: ask its administrator.",
+        f"error[E-PACS-PARTIAL]: {peer.name}: 1 of 3 files are stored.",
+    ]
+
+
+def test_a_server_that_says_nothing_is_left(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        for address in (f"dicomweb:http://{host}/dicom-web", f"dimse:A@{host}"):
+            with pytest.raises(ResourceError, match=r"E-PACS-TIMEOUT.*nothing for 0\.2 s"):
+                peer_of(address, timeout_s=0.2).fetch("1.2.3", tmp_path / "out")
+
+
+def test_a_web_server_speaks_no_dimse(tmp_path):
+    told = pytest.raises(MedsegError, match=r"E-PACS-(PROTOCOL|TIMEOUT)")
+    with answering(answer(404)) as (host, _), told:
+        peer_of(f"dimse:A@{host}", timeout_s=1).fetch("1.2.3", tmp_path / "out")
+
+
+def test_credentials_go_to_the_server_and_into_no_message(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSEG_PACS_PASSWORD", "from the environment")
+    with answering(answer(401)) as (host, seen):
+        for user, sent in (("me:s%40cret", "me:s@cret"), ("me", "me:from the environment")):
+            peer = peer_of(f"dicomweb:http://{user}@{host}/dicom-web")
+            with pytest.raises(UsageError, match="wants other credentials") as raised:
+                peer.fetch("1.2.3", tmp_path / "out")
+            told = f"{raised.value} {raised.value.__cause__} {peer!r} {peer.name}"
+            assert "cret" not in told
+            assert "from the environment" not in told
+            assert "me@" not in told
+            assert base64.b64decode(seen[-1][1].removeprefix("Basic ")).decode() == sent
+
+
+def test_credentials_follow_no_redirection(tmp_path):
+    with answering(answer(200)) as (other, reached):
+        elsewhere = answer(302, Location=f"http://{other}/dicom-web")
+        with answering(elsewhere) as (host, _):
+            peer = peer_of(f"dicomweb:http://me:secret@{host}/dicom-web")
+            with pytest.raises(UsageError, match="E-PACS-REDIRECT"):
+                peer.fetch("1.2.3", tmp_path / "out")
+    assert reached == []
+
+
+def test_the_environments_password_needs_a_user(monkeypatch):
+    monkeypatch.setenv("MEDSEG_PACS_PASSWORD", "secret")
+    assert parse_address("dicomweb:https://pacs.example").password == ""
+
+
+def test_addresses_are_taken_apart():
+    assert parse_address("dicomweb:https://pacs.example:8443/a/b/") == WebAddress(
+        "dicomweb:https://pacs.example:8443/a/b", "https://pacs.example:8443/a/b"
+    )
+    assert parse_address("dimse:ORTHANC@pacs.example:104?as=SEG1") == NetworkAddress(
+        "dimse:ORTHANC@pacs.example:104", "ORTHANC", "pacs.example", 104, "SEG1"
+    )
+    assert parse_address("dimse:A@h:104").own_title == "MEDSEG"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("https://pacs.example:secret", id="no scheme of ours"),
+        pytest.param("dicomweb:pacs.example:secret", id="no URL"),
+        pytest.param("dicomweb:ftp://me:secret@pacs.example", id="not of http"),
+        pytest.param("dicomweb:http://me:secret@/path", id="no host"),
+        pytest.param("dicomweb:http://pacs.example:secret/path", id="port that is no number"),
+        pytest.param("dicomweb:http://pacs.example/?a=secret", id="query"),
+        pytest.param("dimse:pacs.example:104/secret", id="no title"),
+        pytest.param("dimse:A@pacs.example:secret", id="no port"),
+        pytest.param("dimse:A@pacs.example:70000", id="port too high"),
+        pytest.param("dimse:SEVENTEEN_LETTERS@pacs.example:104", id="title too long"),
+    ],
+)
+def test_what_is_no_address_is_told_without_it(address):
+    with pytest.raises(UsageError, match=r"^error\[E-PACS-ADDRESS\]: \w+: .*expected") as raised:
+        peer_of(address)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_retrieval_that_lacks_instances_leaves_nothing(pacs, tmp_path, monkeypatch):
+    from medseg.io import dicom_web
+
+    files = dicom_series.write_series(
+        tmp_path / "in", voxels=dicom_series.ramp((5, 4, 3)), study="incomplete"
+    )
+    peer = peer_of(pacs.web)
+    peer.store(files)
+    contents = dicom_web._contents
+    monkeypatch.setattr(dicom_web, "_contents", lambda parts: list(contents(parts))[:-1])
+    with pytest.raises(DataError, match=r"E-PACS-PARTIAL.*: 2 of 3 instances came"):
+        peer.fetch(dicom_series.uid("incomplete"), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_instance_without_end_is_cut_off(pacs, study, tmp_path, monkeypatch):
+    from medseg.io import dicom_web
+
+    monkeypatch.setattr(dicom_web, "MAX_INSTANCE_BYTES", 1000)
+    with pytest.raises(DataError, match=r"E-PACS-SIZE.*sends an instance without end"):
+        peer_of(pacs.web).fetch(study[0][0].StudyInstanceUID, tmp_path / "out")
