@@ -1,17 +1,14 @@
-"""What is written lies at the same millimetre for nibabel, SimpleITK and ITK."""
+"""Headers of what is written, what SimpleITK writes, and faults: of voxels, grids and disks."""
 
 import errno
 import gzip
-import json
 import os
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-from scipy.spatial.transform import Rotation
+from landmark_grids import BEYOND_QFORM, GRID, GRIDS, LABELS, SHAPE, SPACING_MM, landmarks
 
 from medseg.errors import DataError, GeometryError, ResourceError
 from medseg.geometry import Grid, corner_shift_mm, lpi_grid
@@ -27,114 +24,6 @@ from medseg.io.nifti import (
     write_probs,
 )
 from medseg.labels import LabelSet, Organ
-
-SHAPE = (20, 24, 12)
-SPACING_MM = (0.8, 0.9, 3.0)
-GRID = lpi_grid(SHAPE, SPACING_MM)
-LANDMARKS = {(0, 0, 0): 1, (3, 17, 2): 2, (19, 1, 11): 3, (7, 23, 5): 4}
-LABELS = LabelSet(
-    tuple(Organ(f"organ{n}", n, (n, 2 * n, 3 * n), "0", "An organ") for n in (1, 2, 3, 4)),
-    ("organ1", "organ2", "organ3", "organ4"),
-)
-
-
-def oblique(codes, rotation_deg):
-    """A grid near `codes`, turned about all three axes, its corner off the origin."""
-    grid = lpi_grid(SHAPE, SPACING_MM).reoriented(codes)
-    turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_euler("xyz", rotation_deg, degrees=True).as_matrix()
-    turn[:3, 3] = (-13.5, 42.25, 7.125)
-    return Grid(grid.shape, turn @ grid.affine_ras_mm)
-
-
-GRIDS = [
-    pytest.param(GRID, id="LPI, slices from head to feet"),
-    pytest.param(GRID.reoriented(("R", "A", "S")), id="RAS"),
-    pytest.param(GRID.reoriented(("L", "P", "S")), id="LPS"),
-    pytest.param(GRID.reoriented(("P", "I", "R")), id="sagittal, left-handed"),
-    pytest.param(GRID.reoriented(("L", "S", "P")), id="coronal"),
-    pytest.param(oblique(("L", "P", "S"), (17, -9, 31)), id="oblique"),
-    pytest.param(oblique(("L", "P", "I"), (0.2, -0.1, 0.3)), id="tilted a little"),
-    pytest.param(oblique(("A", "S", "L"), (-40, 20, 10)), id="oblique sagittal"),
-]
-# Half a turn and 0.02 degrees: no quaternion of float32 holds that to 0.001 mm.
-BEYOND_QFORM = pytest.param(oblique(("L", "P", "S"), (0.02, -0.01, 0.01)), id="tilted by a hair")
-
-
-def landmarks(shape):
-    voxels = np.zeros(shape, np.uint8)
-    for ijk, code in LANDMARKS.items():
-        voxels[tuple(np.minimum(ijk, np.array(shape) - 1))] = code
-    return voxels
-
-
-def places_by_nibabel(path):
-    image = nib.load(path)
-    voxels = np.asanyarray(image.dataobj)
-    return {
-        int(voxels[tuple(ijk)]): nib.affines.apply_affine(image.affine, ijk)
-        for ijk in np.argwhere(voxels)
-    }
-
-
-def places_by_simpleitk(path):
-    image = SimpleITK.ReadImage(str(path))
-    found = {}
-    for kji in np.argwhere(SimpleITK.GetArrayFromImage(image)):
-        ijk = [int(n) for n in kji[::-1]]
-        x, y, z = image.TransformIndexToPhysicalPoint(ijk)
-        found[int(image[ijk])] = np.array([-x, -y, z])  # LPS to RAS
-    return found
-
-
-# ITK's Python modules end the interpreter with a crash when SimpleITK and MONAI are loaded too.
-READ_BY_ITK = """
-import json, sys
-import itk
-import numpy as np
-places = []
-for path in sys.argv[1:]:
-    image, found = itk.imread(path), {}
-    for kji in np.argwhere(itk.array_view_from_image(image)):
-        ijk = [int(n) for n in kji[::-1]]
-        x, y, z = image.TransformIndexToPhysicalPoint(ijk)
-        found[int(image.GetPixel(ijk))] = [-x, -y, z]  # LPS to RAS
-    places.append(found)
-print(json.dumps(places))
-"""
-
-
-def places_by_itk(paths):
-    """For each file the places by code, read by ITK in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-c", READ_BY_ITK, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [
-        {int(code): place for code, place in found.items()} for found in json.loads(done.stdout)
-    ]
-
-
-def require_in_place(found, voxels, grid):
-    assert sorted(found) == [1, 2, 3, 4]
-    for ijk in np.argwhere(voxels):
-        place = grid.to_ras_mm(ijk)
-        assert np.abs(found[int(voxels[tuple(ijk)])] - place).max() < 1e-3
-
-
-@pytest.mark.parametrize("grid", [*GRIDS, BEYOND_QFORM])
-@pytest.mark.parametrize("reader", [places_by_nibabel, places_by_simpleitk])
-def test_other_readers_find_the_same_voxel_at_the_same_millimetre(tmp_path, grid, reader):
-    voxels = landmarks(grid.shape)
-    write_label_map(tmp_path / "a.nii.gz", voxels, grid, LABELS)
-    require_in_place(reader(tmp_path / "a.nii.gz"), voxels, grid)
-
-
-def test_itk_finds_the_same_voxel_at_the_same_millimetre(tmp_path):
-    grids = [param.values[0] for param in (*GRIDS, BEYOND_QFORM)]
-    paths = [tmp_path / f"{n}.nii.gz" for n in range(len(grids))]
-    for path, grid in zip(paths, grids, strict=True):
-        write_label_map(path, landmarks(grid.shape), grid, LABELS)
-    for found, grid in zip(places_by_itk(paths), grids, strict=True):
-        require_in_place(found, landmarks(grid.shape), grid)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
