@@ -1,0 +1,140 @@
+"""``medseg predict`` as a user types it: DICOM in and out, lists, series, and models in MLflow."""
+
+import json
+import shutil
+
+import dicom_series
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+from medseg.cli import main
+from medseg.engine.checkpoints import write_checkpoint
+from medseg.models import segformer_b0
+from medseg.resources import shipped
+
+SMALL = [
+    *("--set", "roi_px=[32, 32]", "--device", "cpu", "-q"),
+    *("--set", "network_def::_target_=medseg.models.segformer_b0"),
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A bundle whose network has random weights; it finds something in any image."""
+    import torch
+
+    torch.manual_seed(0)
+    bundle = tmp_path_factory.mktemp("bundles") / "own"
+    shutil.copytree(shipped("bundles", "uwmgi_segformer"), bundle)
+    (bundle / "models").mkdir(exist_ok=True)
+    network = segformer_b0(in_channels=1, out_channels=4)
+    network.eval()
+    with torch.no_grad():  # so that no class wins everywhere
+        mean = network(torch.rand(1, 1, 32, 32)).mean((0, 2, 3))
+        list(network.parameters())[-1].sub_(mean)
+    write_checkpoint(bundle / "models" / "model.pt", network.state_dict())
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dicom") / "patient"
+    dicom_series.write_series(folder)
+    return folder
+
+
+def masks_of(seg):
+    """The mask ``(I, J, K)`` of each segment, by the positions that its frames say of themselves."""
+    masks = {number: np.zeros(dicom_series.SHAPE, np.uint8) for number in (1, 2, 3)}
+    for frame, pixels in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True):
+        z_mm = float(frame.PlanePositionSequence[0].ImagePositionPatient[2])
+        k = round((z_mm - dicom_series.ORIGIN_LPS_MM[2]) / dicom_series.SPACING_MM[2])
+        number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        masks[number][:, :, k] = pixels.T
+    return masks
+
+
+def test_a_series_becomes_nifti_seg_and_rtstruct_of_the_same_masks(model, series, tmp_path):
+    out = tmp_path / "out"
+    words = ["predict", str(model), str(series), "-o", str(out), *SMALL]
+    assert main([*words, "--format", "nifti,seg,rtstruct", "--per-organ"]) == 0
+    record = json.loads((out / "patient.json").read_text())
+    assert {*record["files"]} == {
+        *("patient.nii.gz", "patient_seg.dcm", "patient_rtstruct.dcm", "patient_preview.png"),
+        *(f"patient_{organ}.nii.gz" for organ in ("large_bowel", "small_bowel", "stomach")),
+    }
+    label_map = nibabel.load(out / "patient.nii.gz")
+    assert np.allclose(label_map.affine, dicom_series.affine_ras_mm(), atol=1e-3)
+    segments = masks_of(pydicom.dcmread(out / "patient_seg.dcm"))
+    for number, organ in enumerate(("large_bowel", "small_bowel", "stomach"), 1):
+        mask = np.asarray(nibabel.load(out / f"patient_{organ}.nii.gz").dataobj)
+        assert np.array_equal(segments[number], mask)
+    assert len(np.unique(np.asarray(label_map.dataobj))) == 4
+    contours = pydicom.dcmread(out / "patient_rtstruct.dcm")
+    assert [roi.ROIName for roi in contours.StructureSetROISequence] == [
+        *("large_bowel", "small_bowel", "stomach")
+    ]
+
+
+def test_dicom_gives_what_nifti_of_the_same_voxels_gives(model, series, tmp_path):
+    stored = dicom_series.ramp().astype(np.float32)
+    measured = stored * dicom_series.SLOPE + dicom_series.INTERCEPT
+    image = nibabel.Nifti1Image(measured, dicom_series.affine_ras_mm())
+    image.set_sform(image.affine, 1)
+    image.set_qform(image.affine, 1)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "same.nii.gz")
+    words = ["predict", str(model), str(series), str(tmp_path / "same.nii.gz")]
+    assert main([*words, "-o", str(tmp_path / "out"), *SMALL]) == 0
+    of_dicom, of_nifti = (
+        np.asarray(nibabel.load(tmp_path / "out" / f"{name}.nii.gz").dataobj)
+        for name in ("patient", "same")
+    )
+    assert np.array_equal(of_dicom, of_nifti)
+
+
+def test_of_two_series_one_must_be_named(model, tmp_path, capsys):
+    folder = tmp_path / "patient"
+    for number, name in ((4, "a"), (5, "b")):
+        dicom_series.write_series(folder / name, name=name, SeriesNumber=number)
+    words = ["predict", str(model), str(folder), "-o", str(tmp_path / "out"), *SMALL]
+    assert main(words) == 3
+    told = capsys.readouterr().err
+    assert "E-DCM-SERIES" in told
+    assert "--series" in told
+    assert main([*words, "--series", "5"]) == 0
+    assert (tmp_path / "out" / "patient.nii.gz").exists()
+    assert main([*words, "--series", "all"]) == 0
+    assert len(list((tmp_path / "out").glob("patient_*.nii.gz"))) == 2
+
+
+def test_a_list_names_studies(model, series, tmp_path):
+    listed = tmp_path / "list.json"
+    listed.write_text(json.dumps([{"image": str(series), "name": "case7_day0"}]))
+    words = ["predict", str(model), str(listed), "-o", str(tmp_path / "out"), *SMALL]
+    assert main([*words, "--no-preview"]) == 0
+    assert (tmp_path / "out" / "case7_day0.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param((), "nothing to segment", id="no input"),
+        pytest.param(("--study", "1.2"), "--from and --study go together", id="study alone"),
+        pytest.param(("--from", "dicomweb:http://h/"), "--from and --study", id="peer alone"),
+        pytest.param(("--to", "dicomweb:http://h/", "."), "--to sends DICOM", id="NIfTI sent"),
+        pytest.param(("--format", "nrrd", "."), "known are nifti, seg, rtstruct", id="format"),
+    ],
+)
+def test_what_does_not_go_together_ends_with_2(model, tmp_path, capsys, words, told):
+    assert main(["predict", str(model), *words, "-o", str(tmp_path), *SMALL]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_model_in_mlflow_that_is_not_there_ends_with_2(series, tmp_path, capsys):
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    words = ["predict", "models:/nobody@best", str(series), "-o", str(tmp_path / "out"), "-q"]
+    assert main([*words, "--tracking-uri", store]) == 2
+    assert "error[E-MODEL]: models:/nobody@best" in capsys.readouterr().err
