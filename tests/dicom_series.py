@@ -128,6 +128,7 @@ def slices(
     made = []
     for k in range(voxels.shape[2]):
         dataset = FileDataset("", Dataset(), file_meta=FileMetaDataset(), preamble=bytes(128))
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.SOPClassUID = MRImageStorage
         dataset.SOPInstanceUID = uid(study, name, k)
         dataset.SeriesInstanceUID = uid(study, name)

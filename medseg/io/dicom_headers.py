@@ -133,9 +133,10 @@ def read_header(path: Path) -> Header:
         raise DataError(Problem("E-IO", str(path), reason, "a file that can be read")) from error
     except DataError:
         raise
-    # Broken files make pydicom raise whatever the bytes that it misunderstands lead to.
+    # Broken files make pydicom raise whatever the bytes that it misunderstands lead to; what it
+    # says then may quote the header.
     except Exception as error:
-        raise _cut(path, f"its header cannot be read ({type(error).__name__})") from error
+        raise _cut(path, f"its header cannot be read ({type(error).__name__})") from None
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> Numbers | None:

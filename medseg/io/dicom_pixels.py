@@ -92,11 +92,11 @@ def _decoded(path: Path) -> tuple[Pixels, Dataset]:
         return pixel_array(path, raw=True, ds_out=header, specific_tags=_RESCALING), header
     except DataError:
         raise
-    # Decoders raise whatever the bytes that they misunderstand lead to.
+    # Decoders raise whatever the bytes that they misunderstand lead to; pydicom may quote them.
     except Exception as error:
         found = f"its pixels do not decode ({type(error).__name__})"
         problem = Problem("E-DCM-TRUNC", str(path), found, "whole pixels", COPY_AGAIN)
-        raise DataError(problem) from error
+        raise DataError(problem) from None
 
 
 def _sound(pixels: Pixels, header: Dataset) -> Pixels:

@@ -258,7 +258,7 @@ def _series(
     subject = f"{source} series {tail(headers[0].series_uid)}"
     problems += _mixed(headers, subject)
     planes: list[Plane] = []
-    for header in headers:
+    for header in (header for header in headers if not header.problems):
         placed, lacking = planes_of(header)
         planes += placed
         problems += lacking
