@@ -5,12 +5,11 @@ They are written whole or not at all, and read back before they take their name.
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from threading import RLock
+from threading import Lock
 from typing import NamedTuple
 
 import pydicom
@@ -29,7 +28,6 @@ DEVICE_SERIAL_NUMBER = "none"
 SERIES_NUMBERS = {"SEG": 9001, "RTSTRUCT": 9002}
 
 _LOGS = ("highdicom", "pydicom")
-_ONE_AT_A_TIME = RLock()
 
 
 class Algorithm(NamedTuple):
@@ -64,22 +62,38 @@ def add_equipment(dataset: Dataset) -> None:
     dataset.DeviceSerialNumber = DEVICE_SERIAL_NUMBER
 
 
-@contextmanager
-def silenced() -> Iterator[None]:
+class _Silence:
+    """Silence that threads share: the first of them brings it about, the last one ends it."""
+
+    def __init__(self) -> None:
+        self._lock, self._threads, self._undo = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._threads == 0:
+                self._undo.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                for log in map(logging.getLogger, _LOGS):
+                    self._undo.callback(log.setLevel, log.level)
+                    log.setLevel(logging.CRITICAL + 1)
+            self._threads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if self._threads == 0:
+                self._undo.close()
+
+
+_SILENCE = _Silence()
+
+
+def silenced() -> AbstractContextManager[None]:
     """Keep what pydicom and highdicom have to say of a file to itself: it may quote a patient.
 
-    Python's filters are the whole process's, so that one thread is let in at a time.
+    Python's filters are the whole process's: while one thread is silenced, all are.
     """
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = [(log, log.level) for log in map(logging.getLogger, _LOGS)]
-        try:
-            for log, _ in before:
-                log.setLevel(logging.CRITICAL + 1)
-            yield
-        finally:
-            for log, level in before:
-                log.setLevel(level)
+    return _SILENCE
 
 
 def save(path: Path, dataset: Dataset) -> None:

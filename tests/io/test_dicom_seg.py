@@ -1,5 +1,7 @@
 """DICOM SEG: what other people's programs say of it, and what they read out of it."""
 
+from pathlib import Path
+
 import dicom_series
 import highdicom
 import numpy as np
@@ -7,10 +9,12 @@ import pydicom
 import pytest
 import validators
 from highdicom.legacy import LegacyConvertedEnhancedMRImage
+from pydicom.data import get_testdata_file
 
 from medseg.errors import DataError, GeometryError
 from medseg.geometry import Grid
 from medseg.io.dicom_seg import write_seg
+from medseg.io.dicom_series import find_series
 from medseg.io.dicom_sources import sources_of
 from medseg.io.dicom_written import Algorithm
 from medseg.labels import LabelSet, Organ
@@ -152,6 +156,25 @@ def test_frames_of_one_file_are_referred_to(tmp_path, segmented, frames):
     found = validators.dcmqi_masks(path, tmp_path / "dcmqi")
     np.testing.assert_array_equal([mask != 0 for mask, _ in found.values()], masks)
     np.testing.assert_allclose(found[1][1], series.grid.affine_ras_mm, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CT_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "examples_overlay.dcm"],
+)
+def test_real_images_are_segmented(segmented, tmp_path, name):
+    """One slice each, and all that scanners write into headers."""
+    file = get_testdata_file(name, download=False)
+    (series,) = find_series(Path(file))
+    masks = np.zeros((1, *series.grid.shape), bool)
+    masks[0, 3:9, 20:50] = True
+    path, _ = segmented(series, masks, LabelSet((STOMACH,), ("stomach",)))
+    assert validators.dciodvfy_errors(path) == []
+    faults = validators.dcentvfy_faults([path, file])
+    assert [fault for fault in faults if fault.startswith("Error")] == []
+    ((mask, affine_ras_mm),) = validators.dcmqi_masks(path, tmp_path / "dcmqi").values()
+    np.testing.assert_array_equal(mask != 0, masks[0])
+    np.testing.assert_allclose(affine_ras_mm, series.grid.affine_ras_mm, atol=1e-4)
 
 
 def test_every_image_is_referred_to(segmented):

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from threading import Event, Thread
 
 import dicom_series
 import pydicom
@@ -58,3 +59,24 @@ def test_nothing_is_told_while_silenced(caplog):
     assert [record.message for record in caplog.records] == ["afterwards"]
     with pytest.warns(UserWarning, match="afterwards"):
         warnings.warn("afterwards", UserWarning, stacklevel=1)
+
+
+def test_silence_lasts_until_the_last_thread_leaves(caplog):
+    entered, leave = Event(), Event()
+
+    def stay():
+        with silenced():
+            entered.set()
+            leave.wait(10)
+
+    before = warnings.filters[:], logging.getLogger("pydicom").level
+    with silenced(), silenced():
+        thread = Thread(target=stay)
+        thread.start()
+        assert entered.wait(10)
+    warnings.warn("Doe^Jane", UserWarning, stacklevel=1)
+    logging.getLogger("pydicom").error("Doe^Jane")
+    leave.set()
+    thread.join()
+    assert caplog.records == []
+    assert (warnings.filters, logging.getLogger("pydicom").level) == before
