@@ -76,10 +76,10 @@ def write_seg(
         raise GeometryError(Problem("E-GRID", str(path), f"masks {masks.shape}", expected))
     require_one_study(sources, subject=series.scan_id)
     name, version = (text.encode("ascii", "replace").decode()[:64] for text in algorithm)
+    # The standard has neither empty.
+    algorithm = Algorithm(name or written.MODEL_NAME, version or written.SOFTWARE_VERSIONS)
     with written.silenced():
-        dataset = _segmentation(
-            masks, labels, sources, series=series, algorithm=Algorithm(name, version)
-        )
+        dataset = _segmentation(masks, labels, sources, series=series, algorithm=algorithm)
     written.save(path, dataset)
 
 

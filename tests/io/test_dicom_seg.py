@@ -11,6 +11,7 @@ import validators
 from highdicom.legacy import LegacyConvertedEnhancedMRImage
 from pydicom.data import get_testdata_file
 
+import medseg
 from medseg.errors import DataError, GeometryError
 from medseg.geometry import Grid
 from medseg.io.dicom_seg import write_seg
@@ -225,6 +226,23 @@ def test_segments_say_what_they_are_and_who_found_them(segmented):
 def code_of(item):
     value = item.get("CodeValue") or item.get("LongCodeValue")
     return value, item.CodingSchemeDesignator, item.CodeMeaning
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "told"),
+    [
+        pytest.param(Algorithm("", ""), ("medseg", medseg.__version__), id="nameless"),
+        pytest.param(Algorithm("é" * 70, "1"), ("?" * 64, "1"), id="long and not ASCII"),
+    ],
+)
+def test_any_algorithm_can_be_named(tmp_path, algorithm, told):
+    series = series_in(tmp_path / "series")
+    path, sources = tmp_path / "seg.dcm", sources_of(series)
+    write_seg(path, boxes(), LABELS, sources=sources, series=series, algorithm=algorithm)
+    for segment in pydicom.dcmread(path).SegmentSequence:
+        (found,) = segment.SegmentationAlgorithmIdentificationSequence
+        assert (found.AlgorithmName, found.AlgorithmVersion) == told
+    assert validators.dciodvfy_errors(path) == []
 
 
 def test_a_lesion_is_no_anatomy(segmented):
