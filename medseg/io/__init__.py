@@ -3,9 +3,9 @@
 ``png`` reads 16-bit slices, ``pictures`` PNG and TIFF of grey or RGB and the masks drawn so,
 ``tiff`` judges the latter; ``rle`` run-length masks, ``nifti`` volumes, label maps and masks,
 ``colour_tables`` writes what viewers call their codes, ``strict_yaml`` reads checked YAML files,
-``rtstruct`` draws contours for planning systems, ``atomic`` replaces a file whole or not at all.
-The names below load their module on first use, so that reading a slice never imports a volume
-library.
+``rtstruct`` draws contours for planning systems, ``dicom_seg`` keeps masks beside their images,
+``atomic`` replaces a file whole or not at all. The names below load their module on first use, so
+that reading a slice never imports a volume library.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +15,9 @@ from medseg.lazy import loader
 if TYPE_CHECKING:
     from medseg.io.atomic import replacing
     from medseg.io.colour_tables import write_itksnap, write_slicer
+    from medseg.io.dicom_seg import write_seg
+    from medseg.io.dicom_sources import sources_of
+    from medseg.io.dicom_written import Algorithm
     from medseg.io.nifti import (
         Frame,
         Image,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from medseg.io.rtstruct import write_rtstruct
 
 _HOMES = {
+    "Algorithm": "dicom_written",
     "Frame": "nifti",
     "Image": "nifti",
     "PngHeader": "png",
@@ -42,17 +46,20 @@ _HOMES = {
     "read_slice": "png",
     "read_volume": "nifti",
     "replacing": "atomic",
+    "sources_of": "dicom_sources",
     "write_image": "nifti",
     "write_itksnap": "colour_tables",
     "write_label_map": "nifti",
     "write_mask": "nifti",
     "write_probs": "nifti",
     "write_rtstruct": "rtstruct",
+    "write_seg": "dicom_seg",
     "write_slice": "png",
     "write_slicer": "colour_tables",
 }
 
 __all__ = [
+    "Algorithm",
     "Frame",
     "Image",
     "PngHeader",
@@ -64,12 +71,14 @@ __all__ = [
     "read_slice",
     "read_volume",
     "replacing",
+    "sources_of",
     "write_image",
     "write_itksnap",
     "write_label_map",
     "write_mask",
     "write_probs",
     "write_rtstruct",
+    "write_seg",
     "write_slice",
     "write_slicer",
 ]
