@@ -30,6 +30,9 @@ _data = click.option(
 class _Data(LazyGroup):
     entries: ClassVar[Mapping[str, Entry]] = {
         "new": Entry("medseg.cli.data_new:new", "Describe data of your own in a manifest."),
+        "deidentify": Entry(
+            "medseg.cli.data_deidentify:deidentify", "Copy DICOM images without whose they are."
+        ),
         "to-dicom": Entry("medseg.cli.data_to_dicom:to_dicom", "Make a DICOM series of a volume."),
     }
 
