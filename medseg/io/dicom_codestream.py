@@ -6,49 +6,39 @@ for, whatever the DICOM header says.
 
 from pathlib import Path
 
+from pydicom import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
 
 from medseg.errors import DataError, Problem
 
 _J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ: ISO 15444-1 A.4.1 and A.5.1
-# Rows, Columns, BitsAllocated, NumberOfFrames
-_SIZES: list[BaseTag | int] = [0x00280010, 0x00280011, 0x00280100, 0x00280008]
 _WRAPPING_BYTES = 4096
 _SOI = b"\xff\xd8"
 # Start of frame: ISO 10918-1 B.1.1.3 without DHT, JPG and DAC; ISO 14495-1 C.1.1 (JPEG-LS).
 _SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
-def require_claims(path: Path) -> None:
-    """Compare what the frames of a file of compressed pixels claim with what its header says.
+def require_claims(dataset: Dataset, path: Path) -> None:
+    """Compare what the frames of compressed pixels claim with what the header says.
 
     Raises:
         DataError: E-TOO-LARGE, a frame claims another size, or would unpack to one.
     """
-    with path.open("rb") as stream:
-        header = read_partial(stream, _is_pixels, specific_tags=_SIZES)
-        # The value begins after tag, VR, two empty bytes and length: PS3.5 7.1.2.
-        stream.seek(12, 1)
-        size = header.Columns, header.Rows
-        largest = 2 * header.Rows * header.Columns * header.BitsAllocated // 8 + 1024
-        frames = generate_frames(stream, number_of_frames=int(header.get("NumberOfFrames") or 1))
-        for number, frame in enumerate(frames, 1):
-            claimed = size_of(frame)
-            if claimed is not None and claimed != size:
-                found = f"frame {number} claims {claimed[0]} x {claimed[1]} pixels of its own"
-            elif claimed is None and len(frame) > largest:
-                # What is no JPEG is RLE, which at worst adds one byte to 128: PS3.5 G.3.
-                found = f"frame {number} has {len(frame)} bytes of run lengths"
-            else:
-                continue
-            expected = f"{size[0]} x {size[1]} pixels"
-            raise DataError(Problem("E-TOO-LARGE", str(path), found, expected))
-
-
-def _is_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001
-    return bool(tag == 0x7FE00010)
+    size = dataset.Columns, dataset.Rows
+    largest = 2 * dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8 + 1024
+    n_frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = generate_frames(dataset.PixelData, number_of_frames=n_frames)
+    for number, frame in enumerate(frames, 1):
+        claimed = size_of(frame)
+        if claimed is not None and claimed != size:
+            found = f"frame {number} claims {claimed[0]} x {claimed[1]} pixels of its own"
+        elif claimed is None and len(frame) > largest:
+            # What is no JPEG is RLE, which at worst adds one byte to 128: PS3.5 G.3.
+            found = f"frame {number} has {len(frame)} bytes of run lengths"
+        else:
+            continue
+        expected = f"{size[0]} x {size[1]} pixels"
+        raise DataError(Problem("E-TOO-LARGE", str(path), found, expected))
 
 
 def size_of(frame: bytes) -> tuple[int, int] | None:

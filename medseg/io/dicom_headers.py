@@ -238,7 +238,7 @@ def _undecodable(header: Header) -> Problem | None:
     syntax = header.dataset.file_meta.TransferSyntaxUID
     try:
         decoder = get_decoder(syntax)
-    except NotImplementedError:
+    except RuntimeError:  # of a syntax that pydicom does not know
         found = f"transfer syntax {tail(syntax) if syntax.name == syntax else syntax.name}"
         expected, fix = "a syntax of still images", "decompress it with dcmdjpeg or gdcmconv --raw"
     else:

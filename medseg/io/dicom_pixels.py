@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
@@ -23,9 +22,6 @@ from medseg.io.nifti import Frame, Image
 from medseg.scan import Series
 
 _SCANNER = Frame(1, "medseg")
-_SHARED, _PER_FRAME = 0x52009229, 0x52009230
-_RESCALING = [0x00281052, 0x00281053, 0x00283000, _SHARED, _PER_FRAME]
-
 Pixels = NDArray[np.generic]
 
 
@@ -76,20 +72,16 @@ def _fill(room: NDArray[np.float32], path: Path, frames: Sequence[int]) -> None:
 
 
 def _decoded(path: Path) -> tuple[Pixels, Dataset]:
-    """Return the stored numbers ``([frames,] rows, columns)``, and how they are to be rescaled.
+    """Return the stored numbers ``([frames,] rows, columns)``, and the header they came with.
 
     Raises:
         DataError: E-DCM-TRUNC, E-TOO-LARGE.
     """
-    header = Dataset()
     try:
-        syntax = read_file_meta_info(path).TransferSyntaxUID
-        if syntax.is_encapsulated:
-            require_claims(path)
-        if syntax.is_deflated:
-            header = dcmread(path)
-            return pixel_array(header, raw=True), header
-        return pixel_array(path, raw=True, ds_out=header, specific_tags=_RESCALING), header
+        dataset = dcmread(path)
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            require_claims(dataset, path)
+        return pixel_array(dataset, raw=True, view_only=True), dataset
     except DataError:
         raise
     # Decoders raise whatever the bytes that they misunderstand lead to; pydicom may quote them.
