@@ -1,7 +1,7 @@
 """Rules for masks as a run's page tells them: what is used, what was tried, and what it gained."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from medseg.metrics.statistics import Interval
@@ -11,7 +11,7 @@ _WORDS = {
     "smooth_mm": "smoothed over {} mm",
     "bridge_mm": "gaps up to {} mm bridged",
     "fill_holes": "holes filled",
-    "largest": "largest parts: {}",
+    "largest": "largest parts kept: {}",
     "min_ml": "parts from {} ml on",
     "contiguous": "one run of slices",
 }
@@ -31,14 +31,13 @@ class OrganRules(NamedTuple):
     Attributes:
         organ: Its name.
         rules: In words; empty where none is used.
-        chosen: On the scans that the rules were chosen on.
-        held_out: On those that had no part in the choice; None where no rules were used on them.
+        gains: On the ``validation`` scans, that the rules were chosen on, and on the ``held out``
+            ones where they were used there.
     """
 
     organ: str
     rules: str
-    chosen: Gain
-    held_out: Gain | None
+    gains: dict[str, Gain]
 
 
 class TriedRule(NamedTuple):
@@ -59,15 +58,13 @@ def organ_rules(told: Mapping[str, Any], effect: Mapping[str, Any]) -> list[Orga
         effect: The content of ``cleaning_effect.json``, empty where there is none.
     """
     rules = told.get("rules", {})
-    return [
-        OrganRules(
-            organ,
-            in_words(rules.get(organ, {})),
-            _gain(row),
-            _gain(effect[organ]) if organ in rules and organ in effect else None,
-        )
-        for organ, row in told.get("gains", {}).items()
-    ]
+    rows = []
+    for organ, chosen in told.get("gains", {}).items():
+        gains = {"validation": _gain(chosen)}
+        if organ in rules and organ in effect:
+            gains["held out"] = _gain(effect[organ])
+        rows.append(OrganRules(organ, in_words(rules.get(organ, {})), gains))
+    return rows
 
 
 def tried_rules(told: Mapping[str, Any]) -> list[TriedRule]:
@@ -93,10 +90,10 @@ def in_words(rules: Mapping[str, Any]) -> str:
     return ", ".join(_WORDS.get(name, name).format(value) for name, value in rules.items())
 
 
-def why_none(told: Mapping[str, Any]) -> Sequence[str]:
-    """Return why no rules were sought, as a sentence; none where they were, or nothing is told."""
-    why = told.get("why_not")
-    return [f"{why[0].upper()}{why[1:]}."] if why else []
+def why_none(told: Mapping[str, Any]) -> str:
+    """Return why no rules were sought, as a sentence."""
+    why: str = told.get("why_not") or "no rules for masks were sought in this run"
+    return f"{why[0].upper()}{why[1:]}."
 
 
 def _gain(row: Mapping[str, Any]) -> Gain:
@@ -104,5 +101,5 @@ def _gain(row: Mapping[str, Any]) -> Gain:
 
 
 def _interval(row: Mapping[str, Any]) -> Interval:
-    ends = (math.nan if row[end] is None else row[end] for end in ("mean", "low", "high"))
-    return Interval(*ends, row["n_scans"], row["n_patients"])
+    mean, low, high = (math.nan if row[n] is None else row[n] for n in ("mean", "low", "high"))
+    return Interval(mean, low, high, row["n_scans"], row["n_patients"])

@@ -25,7 +25,6 @@ ABSENT = {
     "curves": "This run kept no numbers of its epochs.",
     "results": "The held-out scans of this run have not been scored yet.",
     "cases": "There are no pictures of the held-out scans.",
-    "cleaning": "No rules for masks were sought in this run.",
     "calibration": "No probabilities were counted when the held-out scans were predicted.",
 }
 
@@ -43,7 +42,7 @@ def run_page(
     rows = organ_rows(facts.scores) if facts.scores else []
     sections = _set_up(facts) | _results(facts, rows) | _pictures(facts, pictures)
     sections |= _cleaning(facts)
-    why_none = {"cleaning": why for why in cleaning.why_none(facts.cleaning)}
+    why_none = {"cleaning": cleaning.why_none(facts.cleaning)}
     return rendered(
         "run.html",
         facts=facts,
@@ -101,10 +100,8 @@ def _results(facts: RunFacts, rows: Sequence[OrganRow]) -> dict[str, Any]:
 
 
 def _cleaning(facts: RunFacts) -> dict[str, Any]:
-    rows = cleaning.organ_rules(facts.cleaning, facts.cleaning_effect)
     return {
-        "rules": rows,
-        "rules_held_out": any(row.held_out for row in rows),
+        "rules": cleaning.organ_rules(facts.cleaning, facts.cleaning_effect),
         "tried": cleaning.tried_rules(facts.cleaning),
     }
 

@@ -13,8 +13,9 @@ from medseg.errors import DataError, UsageError
 from medseg.metrics.calibration import Calibration
 from medseg.report.facts import RunFacts, Side
 from medseg.report.scores import read_csv
-from medseg.runs import Run
+from medseg.runs import CLEANING, Run
 from medseg.scan import Scan
+from medseg.stages.cleaning_effect import EFFECT
 
 Scans = Mapping[str, Scan]
 
@@ -51,6 +52,8 @@ def facts_of(run: Run, scans: Scans, *, parts: Sequence[Run]) -> RunFacts:
         weights=_hashes(run),
         scores=read_csv(metrics) if metrics.exists() else (),
         calibration=_calibration(parts),
+        cleaning=run.read(CLEANING) or {},
+        cleaning_effect=run.read(EFFECT) or {},
         phantom=training.get("phantom", is_phantom(Path(run.config["dataset_dir"]))),
     )
 

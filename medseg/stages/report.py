@@ -22,6 +22,7 @@ from medseg.stages.gather import Scans, facts_of, scans_of
 Predicted = Mapping[str, LabelFiles]
 
 _OF_FOLDS = "Each fold was trained for itself: its report has its curves."
+_RULES_OF_FOLDS = "Each fold chose rules for its own network: its report has them."
 
 
 def report(run: Run, tracker: Tracker, display: Display, *, folds: Sequence[Run] = ()) -> None:
@@ -59,7 +60,7 @@ def write_report(run: Run, display: Display, *, folds: Sequence[Run] = ()) -> Pa
         except DataError as error:  # its organs count as missed; the others are shown
             display.say(str(error))
         display.advance(done, len(wanted) + 1)
-    absent = {"curves": _OF_FOLDS} if folds else {}
+    absent = {"curves": _OF_FOLDS, "cleaning": _RULES_OF_FOLDS} if folds else {}
     page = run_page(facts, pictures, absent=absent | ({"cases": why} if why else {}))
     file = run.folder / "report.html"
     with replacing(file) as stream:

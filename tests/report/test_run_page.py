@@ -18,7 +18,7 @@ from medseg.report.scene import Scene
 
 SECTIONS = [
     *("setup", "training", "results", "cases", "size", "volumes", "failures"),
-    *("calibration", "provenance", "card", "claim"),
+    *("calibration", "cleaning", "provenance", "card", "claim"),
 ]
 EMPTY = ("split", "provenance", "training", "weights", "calibration", "metadata")
 
