@@ -31,18 +31,17 @@ browser:
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "no Chromium, and none can be installed: tests of pages will be skipped" >&2
 
-# Without them the tests that ask them are skipped, and say so. RUNLEVEL keeps Orthanc from starting
-# as a service: the tests begin one of their own.
+# Without them the tests that ask them are skipped, and say so. Each is installed alone, as not every
+# Debian has all. RUNLEVEL keeps Orthanc from starting as a service: the tests begin one themselves.
 VALIDATORS := dciodvfy dcentvfy dcmdump storescu gdcmdump dcm2niix plastimatch Orthanc
 VALIDATOR_PACKAGES := dicom3tools dcmtk libgdcm-tools dcm2niix plastimatch orthanc orthanc-dicomweb
 validators:
-	@export PATH="$$PATH:/usr/sbin"; missing=; \
-	for name in $(VALIDATORS); do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
-	test -z "$$missing" || { \
-	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
-	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	    $(VALIDATOR_PACKAGES) >/dev/null; } || \
-	  echo "no$$missing, and not all can be installed: tests that ask them will be skipped" >&2
+	@export PATH="$$PATH:/usr/sbin" RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
+	absent() { for name in $(VALIDATORS); do command -v $$name >/dev/null || echo $$name; done; }; \
+	if [ -n "$$(absent)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq; for package in $(VALIDATOR_PACKAGES); do \
+	  apt-get install -y -qq --no-install-recommends $$package >/dev/null; done; fi; \
+	test -z "$$(absent)" || echo "no" $$(absent) "here: tests that ask them will be skipped" >&2
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "medseg needs Python 3.11 or newer: make PYTHON=/path/to/python" >&2; exit 2; }
