@@ -11,6 +11,7 @@ index of the other alone; resampling between them is separable.
 
 from dataclasses import dataclass
 from itertools import permutations
+from math import fsum
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,11 @@ Affine = NDArray[np.float64]
 
 TOLERANCE_MM = 1e-3
 _CODES = (("L", "R"), ("P", "A"), ("I", "S"))
+
+# Cosines of axes at 45 degrees between two of the body's, as files tell them, agree to this. They
+# are told apart by a body turned a little about all three of its axes.
+_TIE = 1e-3
+_TURN = np.linalg.qr(np.array([[1.0, -0.1, 0.06], [0.1, 1.0, -0.03], [-0.06, 0.03, 1.0]]))[0]
 
 
 class AxisMap(NamedTuple):
@@ -75,7 +81,11 @@ class Grid:
 
     @property
     def axis_codes(self) -> tuple[str, str, str]:
-        """Where i, j and k grow to: one of L/R, P/A, I/S each, by the closest body axis."""
+        """Where i, j and k grow to: one of L/R, P/A, I/S each, by the closest body axis.
+
+        Of two that are equally close, at 45 degrees, always the same one is taken for the same
+        voxels, however they are ordered in memory.
+        """
         i, j, k = (_CODES[world][int(sign > 0)] for world, sign in self._orientation())
         return i, j, k
 
@@ -121,12 +131,25 @@ class Grid:
         return Grid(shape, affine)
 
     def _orientation(self) -> list[tuple[int, float]]:
-        """For each array axis the closest world axis, each used once, and its sign."""
+        """For each array axis the closest world axis, each used once, and its sign.
+
+        How the array's axes are ordered and which way they run makes no difference, not even to
+        which of two equally close world axes is taken.
+        """
         cosines = self.affine_ras_mm[:3, :3] / np.linalg.norm(self.affine_ras_mm[:3, :3], axis=0)
+        close = {worlds: _closeness(cosines, worlds) for worlds in permutations(range(3))}
+        least = max(close.values()) - _TIE
+        turned = _TURN @ cosines
         best = max(
-            permutations(range(3)), key=lambda worlds: np.abs(cosines[worlds, range(3)]).sum()
+            (worlds for worlds in close if close[worlds] >= least),
+            key=lambda worlds: _closeness(turned, worlds),
         )
         return [(world, float(cosines[world, axis])) for axis, world in enumerate(best)]
+
+
+def _closeness(cosines: NDArray[np.float64], worlds: tuple[int, ...]) -> float:
+    # Exact, so that the order of the terms does not count.
+    return fsum(abs(float(cosines[world, axis])) for axis, world in enumerate(worlds))
 
 
 def lpi_grid(shape: Shape, spacing_mm: Spacing) -> Grid:
