@@ -116,4 +116,8 @@ def _as_file(cleaned: Dataset, original: Dataset) -> Dataset:
     meta.TransferSyntaxUID = read.get("TransferSyntaxUID", uid.ExplicitVRLittleEndian)
     meta.MediaStorageSOPClassUID = cleaned.SOPClassUID
     meta.MediaStorageSOPInstanceUID = cleaned.get("SOPInstanceUID", "")
-    return FileDataset("", cleaned, file_meta=meta, preamble=bytes(128))
+    file = FileDataset("", cleaned, file_meta=meta, preamble=bytes(128))
+    # Pixels are bytes, in the order of the original.
+    syntax = meta.TransferSyntaxUID
+    file.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+    return file
