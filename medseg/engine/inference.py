@@ -121,7 +121,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
                 Problem(
                     "E-NONFINITE",
                     "network",
-                    "its logits hold NaN or infinity",
+                    "the network's logits hold NaN or infinity",
                     "finite numbers",
                     "use an earlier checkpoint, or train again at a lower learning rate",
                 )

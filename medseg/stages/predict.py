@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from medseg.bundle import Config, Opened
 from medseg.data.batches import in_advance
 from medseg.data.sources import Item
-from medseg.errors import DataError, PartialError, Problem
+from medseg.errors import DataError, DivergedError, PartialError, Problem
 from medseg.stages.display import Display
 
 READ_AHEAD = 2
@@ -40,7 +41,12 @@ def steps_of(config: Config) -> Steps:
     )
 
     def segment(scan: Item) -> Item:
-        pred, probs = inferer(scan["image"], network, native=scan["native"])
+        try:
+            pred, probs = inferer(scan["image"], network, native=scan["native"])
+        except DivergedError as error:
+            # Of this scan; the network may well answer for the others.
+            faults = [replace(problem, subject=scan["scan_id"]) for problem in error.problems]
+            raise DataError(*faults) from error
         # The image has served, and would wait with the masks for their turn to be written.
         return {**scan, "image": None, "pred": pred, "probs": probs}
 

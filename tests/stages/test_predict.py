@@ -114,6 +114,15 @@ def test_a_faulty_scan_leaves_the_others(predicted, step):
     assert parts.written() == [0, 2, 3, 4, 5, 7]
 
 
+def test_logits_that_are_no_numbers_are_the_fault_of_their_scan(predicted):
+    fault = DivergedError(Problem("E-NONFINITE", "network", "its logits hold NaN"))
+    parts = Parts({("infer", 2): fault})
+    with pytest.raises(PartialError, match=r"E-NONFINITE\]: scan2: its logits") as caught:
+        predicted(parts, 4)
+    assert caught.value.exit_code == 6
+    assert parts.written() == [0, 1, 3]
+
+
 def test_faults_are_told_in_the_order_of_the_scans_whatever_step_meets_them(predicted):
     parts = Parts({("write", 0): bad(0), ("read", 2): bad(2), ("infer", 1): bad(1)})
     with pytest.raises(PartialError, match="E-BAD") as caught:
@@ -133,7 +142,7 @@ def test_no_scans_give_no_files(predicted):
 @pytest.mark.parametrize(
     ("step", "error"),
     [
-        pytest.param("infer", DivergedError(Problem("E-X", "a", "b")), id="diverged"),
+        pytest.param("infer", ResourceError(Problem("E-X", "a", "b")), id="resources to compute"),
         pytest.param("read", ResourceError(Problem("E-X", "a", "b")), id="resources to read"),
         pytest.param("write", ResourceError(Problem("E-X", "a", "b")), id="resources to write"),
         pytest.param("write", OSError("E-X"), id="an error nobody foresaw"),
