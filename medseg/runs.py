@@ -24,7 +24,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from medseg import __version__
 from medseg.bundle import Config, carried_over, find_bundle, overridden
+from medseg.bundle.wiring import template
 from medseg.engine.checkpoint_files import BEST, LAST
 from medseg.engine.provenance import sha256_of
 from medseg.errors import Problem, UsageError
@@ -155,7 +157,9 @@ def inference_config(
         return overridden(_of_mlflow(str(model), tracking_uri), settings, subject=str(model))
     model = Path(model)
     if (model / "config.json").is_file():
-        return overridden(inference_of(open_run(model)), settings, subject=model.name)
+        run = open_run(model)
+        _require_version(run)
+        return overridden(inference_of(run), settings, subject=model.name)
     bundle = find_bundle(model)
     config = bundle.config("inference", settings=settings)
     weights = bundle.root / "models" / "model.pt"
@@ -172,6 +176,15 @@ def inference_config(
     return {**config, "checkpoint": str(weights)}
 
 
+def _require_version(run: Run) -> None:
+    """Refuse a run of another major version of medseg: what its settings mean may have changed."""
+    made = str((run.read("provenance.json") or {}).get("medseg", __version__))
+    if made.split(".")[0] != __version__.split(".")[0]:
+        fix = f"predict with medseg {made}, or train it again"
+        found = f"was made by medseg {made}"
+        raise UsageError(Problem("E-MODEL", run.name, found, f"this version, {__version__}", fix))
+
+
 def _of_mlflow(uri: str, tracking_uri: str | None) -> Config:
     """Return the configuration of a registered model: its own values in the common wiring."""
     from medseg.engine.tracking_model import fetched
@@ -179,9 +192,8 @@ def _of_mlflow(uri: str, tracking_uri: str | None) -> Config:
 
     files = fetched(uri, tracking_uri or default_uri(Path("runs")))
     config = json.loads(files["inference"].read_text())
-    bundle = find_bundle("uwmgi_segformer")
     places = {"checkpoint": str(files["weights"]), "manifest": str(files["manifest"])}
-    return {**bundle.config("inference"), **config, **places}
+    return {**template().config("inference"), **config, **places}
 
 
 def inference_of(run: Run) -> Config:

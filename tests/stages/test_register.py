@@ -1,6 +1,7 @@
 """The model that a run registers: loaded by MLflow, it predicts what ``medseg predict`` does."""
 
 import json
+import shutil
 import zipfile
 from importlib.metadata import version
 
@@ -17,12 +18,12 @@ from medseg.bundle import Opened
 from medseg.data import read_manifest, read_scans
 from medseg.engine.checkpoints import export_weights, write_checkpoint
 from medseg.engine.tracking import Tracker, default_uri
-from medseg.errors import DataError
+from medseg.errors import DataError, UsageError
 from medseg.runs import inference_config
 from medseg.stages.begin import Request, begin
 from medseg.stages.display import Silent
-from medseg.stages.predict import predict
 from medseg.stages.register import register
+from medseg.stages.segment import Segmentation, segment
 from medseg.transforms import ReadVolumed, grid_of
 
 NAME = "uwmgi_segformer_demo"
@@ -91,8 +92,9 @@ def test_it_predicts_what_the_command_predicts(model, run, scan, tmp_path):
     volume = ReadVolumed("image")({"image": scan})["image"]
     given = {"spacing_mm": list(scan.grid.spacing_mm)}
     masks = model.predict({"image": volume.numpy()[0]}, params=given)["masks"]
-    settings = {"output_dir": str(tmp_path), "per_organ": True}
-    predict(run.folder, [scan.slice_files[0].parent.parent], settings, Silent())
+    settings = {"output_dir": str(tmp_path), "per_organ": True, "ranges": {}}
+    folder = scan.slice_files[0].parent.parent
+    segment(Segmentation(str(run.folder), settings, (folder,)), Silent())
     organs = read_manifest("uwmgi").labels.names
     assert model.metadata.metadata == {"organs": list(organs)}
     assert (masks.dtype, masks.shape) == (np.uint8, (3, *grid_of(volume).shape))
@@ -101,6 +103,31 @@ def test_it_predicts_what_the_command_predicts(model, run, scan, tmp_path):
         assert np.array_equal(mask, np.asarray(file.dataobj))
     assert masks.any()
     assert not masks.all()
+
+
+@pytest.mark.parametrize("alias", [pytest.param("@best", id="alias"), pytest.param("/1", id="1")])
+def test_the_command_takes_its_address(run, output, scan, tmp_path, alias):
+    folder, store = scan.slice_files[0].parent.parent, default_uri(output)
+    for name, model in (("own", str(run.folder)), ("registered", f"models:/{NAME}{alias}")):
+        settings = {"output_dir": str(tmp_path / name), "ranges": {}, "device": "cpu"}
+        segment(Segmentation(model, settings, (folder,), tracking_uri=store), Silent())
+    own, registered = (tmp_path / name / f"{scan.scan_id}.nii.gz" for name in ("own", "registered"))
+    assert own.read_bytes() == registered.read_bytes()
+
+
+def test_a_model_without_medseg_s_files_is_refused(run, output, scan):
+    address = f"runs:/{run.read('run_id.json')}/elsewhere"
+    asked = Segmentation(address, {}, (scan.files[0],), tracking_uri=default_uri(output))
+    with pytest.raises(UsageError, match=r"E-MODEL.*runs:/.*cannot be fetched|lacks"):
+        segment(asked, Silent())
+
+
+def test_a_run_of_another_major_version_is_refused(run, tmp_path):
+    copy = tmp_path / "old"
+    shutil.copytree(run.folder, copy)
+    (copy / "provenance.json").write_text('{"medseg": "99.1.0"}')
+    with pytest.raises(UsageError, match=r"E-MODEL.*made by medseg 99\.1\.0"):
+        inference_config(copy, {})
 
 
 def test_a_volume_without_spacing_is_refused(model):

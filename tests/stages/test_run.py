@@ -14,8 +14,8 @@ from medseg.errors import UsageError
 from medseg.runs import CLEANING, open_run
 from medseg.stages.begin import STAGES, Request, begin
 from medseg.stages.display import Silent
-from medseg.stages.predict import predict
 from medseg.stages.run import run
+from medseg.stages.segment import Segmentation, segment
 
 TINY = {"roi_px": "[64, 64]", "epochs": "2", "epoch_length": "6", "batch_size": "4"}
 TINY |= {"val_interval": "1"}
@@ -196,8 +196,8 @@ def test_a_run_predicts_a_scan_folder_and_a_nifti_file(done, tiny_phantom, tmp_p
     scan = read_scans(tiny_phantom, read_manifest("uwmgi"))[0]
     folder = scan.slice_files[0].parent.parent
     settings = {"output_dir": str(tmp_path), "per_organ": True, "probabilities": True}
-    [file] = predict(finished.folder, [folder], settings, Silent())
-    assert file == tmp_path / f"{scan.scan_id}.nii.gz"
+    [row] = segment(Segmentation(str(finished.folder), settings, (folder,)), Silent())
+    assert f"{scan.scan_id}.nii.gz" in row["files"]
     probs = nibabel.load(tmp_path / f"{scan.scan_id}_stomach_probs.nii.gz").get_fdata()
     mask = np.asarray(nibabel.load(tmp_path / f"{scan.scan_id}_stomach.nii.gz").dataobj)
     assert probs.min() >= 0
