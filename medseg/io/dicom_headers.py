@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, uid
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.filereader import read_file_meta_info, read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.tag import BaseTag
@@ -42,6 +42,7 @@ _IMAGES = {
 _NOT_TO_SEGMENT = {"LOCALIZER": "localizer", "PROJECTION IMAGE": "projection"}
 _IDENTIFIERS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _UNPACKED = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
+_NUMBERS = {"DS", "IS", "US"}
 _PIXELS = 0x7FE00010
 _CHUNK_BYTES = 2**20
 _KEYWORDS = (
@@ -128,14 +129,13 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as stream:
             dataset, pixels_at = _read(stream)
         return _judged(path, dataset, pixels_at)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(Problem("E-IO", str(path), reason, "a file that can be read")) from error
     except DataError:
         raise
-    # Broken files make pydicom raise whatever the bytes that it misunderstands lead to; what it
-    # says then may quote the header.
+    # Broken files make pydicom raise whatever the bytes that it misunderstands lead to, errors of
+    # the disk among them; what it says then may quote the header.
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(Problem("E-IO", str(path), error.strerror, "a readable file")) from None
         raise _cut(path, f"its header cannot be read ({type(error).__name__})") from None
 
 
@@ -168,9 +168,26 @@ def _read(stream: BinaryIO) -> tuple[Dataset, int | None]:
         return bool(tag >= 0x7FE00008)
 
     dataset = read_partial(stream, at_pixels, specific_tags=_TAGS)
+    _understand(dataset)
     # The stream stands before tag, VR and length: PS3.5 7.1.2 and 7.1.3.
     prefix = 8 if dataset.original_encoding[0] else 12
     return dataset, stream.tell() + prefix if seen else None
+
+
+def _understand(dataset: Dataset) -> None:
+    """Convert all elements, which pydicom puts off, so that broken ones are met here.
+
+    Numbers that are none are left to whoever asks for them with `numbers`.
+    """
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except ValueError:
+            if not dictionary_has_tag(tag) or dictionary_VR(tag) not in _NUMBERS:
+                raise
+        else:
+            for item in element.value if element.VR == "SQ" else ():
+                _understand(item)
 
 
 def _judged(path: Path, dataset: Dataset, pixels_at: int | None) -> Header:

@@ -17,6 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from medseg.errors import DataError, Problem
 from medseg.io.dicom_codestream import require_claims
 from medseg.io.dicom_files import COPY_AGAIN
+from medseg.io.dicom_headers import numbers
 from medseg.io.dicom_written import silenced
 from medseg.io.nifti import Frame, Image
 from medseg.scan import Series
@@ -63,10 +64,14 @@ def _fill(room: NDArray[np.float32], path: Path, frames: Sequence[int]) -> None:
         found, fix = "is not what it was when its series was found", "begin again"
         raise DataError(Problem("E-DCM-CHANGED", str(path), found, f"{len(frames)} frames", fix))
     stored = pixels.reshape(len(frames), rows, columns)
-    with np.errstate(over="ignore"):
-        for k, frame in enumerate(frames):
-            values = apply_modality_lut(_sound(stored[frame], header), _rescaling(header, frame))
-            room[:, :, k] = values.T
+    for k, frame in enumerate(frames):
+        try:
+            with np.errstate(over="ignore"):
+                room[:, :, k] = _values(_sound(stored[frame], header), _rescaling(header, frame)).T
+        except (ValueError, TypeError, LookupError):
+            found = "its numbers cannot be rescaled"
+            expected = "a slope and an intercept, or a table"
+            raise DataError(Problem("E-DCM-PIXELS", str(path), found, expected)) from None
     if not np.isfinite(room).all():
         raise DataError(Problem("E-DCM-PIXELS", str(path), "values are not finite", "numbers"))
 
@@ -96,6 +101,24 @@ def _sound(pixels: Pixels, header: Dataset) -> Pixels:
     spare = pixels.dtype.itemsize * 8 - int(header.BitsStored)
     # What leaves the type on the left is dropped; a signed type fills up with its sign.
     return np.right_shift(np.left_shift(pixels, spare), spare) if spare > 0 else pixels
+
+
+def _values(stored: Pixels, rescaling: Dataset) -> Pixels:
+    """Return what stored numbers stand for; themselves where nothing says otherwise.
+
+    Raises:
+        ValueError: The numbers to rescale by are incomplete, or are none.
+    """
+    if rescaling.get("ModalityLUTSequence"):
+        values: Pixels = apply_modality_lut(stored, rescaling)
+        return values
+    if "RescaleSlope" not in rescaling and "RescaleIntercept" not in rescaling:
+        return stored
+    slope = numbers(rescaling, "RescaleSlope", 1)
+    intercept = numbers(rescaling, "RescaleIntercept", 1)
+    if slope is None or intercept is None:
+        raise ValueError("a slope and an intercept are needed")
+    return np.asarray(stored, np.float64) * slope + intercept
 
 
 def _rescaling(header: Dataset, number: int) -> Dataset:

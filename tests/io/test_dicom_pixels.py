@@ -6,7 +6,10 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - as everyone calls it
+from dicom_frames import multi_frame
 from dicom_series import SHAPE, codes_of, ramp, save, slices, write_series
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
@@ -196,6 +199,27 @@ def test_a_slope_that_leads_nowhere_is_refused(tmp_path):
         read_series(series)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        pytest.param("RescaleSlope", None, id="no slope"),
+        pytest.param("RescaleIntercept", None, id="no intercept"),
+        pytest.param("RescaleSlope", [1, 2], id="two slopes"),
+    ],
+)
+def test_half_a_rescaling_is_refused(tmp_path, keyword, value):
+    datasets = slices(ramp((20, 24, 2)))
+    setattr(datasets[1], keyword, value)
+    write_series(tmp_path, datasets)
+    (series,) = find_series(tmp_path)
+    with pytest.raises(DataError, match=r"E-DCM-PIXELS.*001\.dcm: its numbers cannot be rescaled"):
+        read_series(series)
+    delattr(datasets[1], keyword)
+    write_series(tmp_path, datasets)
+    with pytest.raises(DataError, match="E-DCM-PIXELS"):
+        read_series(series)
+
+
 # --- Damage ------------------------------------------------------------------------------------
 
 
@@ -215,6 +239,35 @@ def test_compressed_pixels_cut_short_are_refused_by_name(tmp_path, syntax):
     (series,) = find_series(tmp_path)
     with pytest.raises(DataError, match=r"E-DCM-TRUNC.*1\.dcm: its pixels do not decode"):
         read_series(series)
+
+
+@given(data=st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_bytes_are_read_or_refused_and_nothing_else(broken, data):
+    """Flip, drop and repeat bytes of a header: nothing but our own errors may come of it."""
+    content = bytearray(broken.read_bytes())
+    sound = bytes(content)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at, n = data.draw(st.integers(132, 2000)), data.draw(st.integers(1, 12))
+        change = data.draw(st.sampled_from([b"", b"\xff" * n, content[at : at + n] * 2, b"\0" * n]))
+        content[at : at + n] = change
+    broken.write_bytes(content)
+    try:
+        (series,) = find_series(broken)
+        assert read_series(series).voxels.shape == series.grid.shape
+    except DataError as error:
+        assert str(broken) in str(error)  # noqa: PT017 - either is right
+    finally:
+        broken.write_bytes(sound)
+
+
+@pytest.fixture(params=[*PLAIN, pytest.param(None, id="multi-frame")])
+def broken(request, tmp_path):
+    """A sound file, to be broken: a slice in a transfer syntax, or many frames."""
+    if request.param is None:
+        return save(multi_frame(voxels=ramp((20, 24, 2))), tmp_path / "broken.dcm")
+    (dataset,) = slices(ramp((20, 24, 1)))
+    return save(dataset, tmp_path / "broken.dcm", transfer_syntax=request.param)
 
 
 def test_a_file_that_changed_after_it_was_found_is_refused(tmp_path):

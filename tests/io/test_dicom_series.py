@@ -486,6 +486,44 @@ def test_of_a_modality_only_a_code_is_kept(tmp_path):
     assert only(tmp_path).modality == ""
 
 
+# --- Privacy -----------------------------------------------------------------------------------
+
+CANARY = {keyword: "ZZPHI CANARY" for keyword in dicom_series.TEXTS if "Date" not in keyword}
+CANARY |= {"PatientSex": "O", "ImageComments": "ZZPHI", "Modality": "ZZPHI CANARY"}
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(lambda made: made.pop(4), id="gap"),
+        pytest.param(lambda made: setattr(made[3], "PatientID", "ZZPHI 2"), id="patients"),
+        pytest.param(lambda made: setattr(made[3], "Modality", "ZZPHI 3"), id="mixed"),
+        pytest.param(
+            lambda made: setattr(made[3], "PhotometricInterpretation", "ZZPHI"), id="kind"
+        ),
+        pytest.param(
+            lambda made: setattr(made[3], "SOPInstanceUID", made[2].SOPInstanceUID), id="twin"
+        ),
+        pytest.param(lambda made: setattr(made[3], "SeriesInstanceUID", uid("ZZPHI")), id="series"),
+        pytest.param(lambda made: setattr(made[3], "SOPClassUID", uid("ZZPHI")), id="class"),
+        pytest.param(
+            lambda made: made.append(slices(iop=dicom_series.CORONAL, **CANARY)[0]), id="turned"
+        ),
+    ],
+)
+def test_messages_hold_no_texts_and_no_whole_identifiers(tmp_path, harm):
+    datasets = slices(**CANARY)
+    harm(datasets)
+    write_series(tmp_path, datasets)
+    message = message_of(tmp_path)
+    assert "ZZPHI" not in message
+    for dataset in datasets:
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SOPClassUID"):
+            value = dataset[keyword].value
+            assert value not in message
+            assert value[-12:] not in message
+
+
 # --- Real ones ---------------------------------------------------------------------------------
 
 
