@@ -15,11 +15,11 @@ from torch import Tensor
 
 from medseg.bundle import Config, Opened
 from medseg.data.batches import in_advance
-from medseg.data.label_files import PlacedMasks, read_reference
+from medseg.data.label_files import Mask, PlacedMasks, read_reference
 from medseg.data.sources import Item
 from medseg.geometry import Grid
 from medseg.labels import LabelSet
-from medseg.transforms.cleaning import box_of
+from medseg.transforms.cleaning import Box, box_of
 from medseg.transforms.postprocess import LabelMode, logits_of, masks_of
 
 USUAL = 0.5
@@ -61,6 +61,12 @@ class KeptScan(NamedTuple):
     truth: Packed
     grid: Grid
 
+    def around(self, channel: int) -> tuple[Voxels, Mask, Grid]:
+        """Return the levels of all organs and the truth of one, in the box around that one."""
+        levels, truth = self.levels.array(), self.truth.array()[channel].view(bool)
+        box = _box((levels[channel] > 0) | truth, self.grid)
+        return levels[:, *box], truth[box], _within(self.grid, box)
+
 
 def predicted_scans(config: Config, chosen: Sequence[Item], labels: LabelSet) -> Iterator[KeptScan]:
     """Yield what is kept of each scan, in their order.
@@ -100,13 +106,20 @@ def levels_of(pred: Tensor, probs: Tensor, label_mode: LabelMode) -> Voxels:
 def kept(patient: str, levels: Voxels, truth: PlacedMasks) -> KeptScan:
     """Return what is kept of a scan whose levels lie on the grid of its truth."""
     masks = np.stack(truth.masks).view(np.uint8)
-    margin_vox = [int(np.ceil(MARGIN_MM / mm)) for mm in truth.grid.spacing_mm]
-    anything = (levels.any(axis=0) | masks.any(axis=0)).astype(bool)
-    box = box_of(anything, margin_vox) or (slice(0, 1),) * 3
-    cut = (slice(None), *box)
-    i, j, k = levels[cut].shape[1:]
-    grid = truth.grid.boxed((box[0].start, box[1].start, box[2].start), (i, j, k))
-    return KeptScan(patient, Packed.of(levels[cut]), Packed.of(masks[cut]), grid)
+    box = _box(levels.any(axis=0) | masks.any(axis=0), truth.grid)
+    grid = _within(truth.grid, box)
+    return KeptScan(patient, Packed.of(levels[:, *box]), Packed.of(masks[:, *box]), grid)
+
+
+def _box(mask: Mask, grid: Grid) -> Box:
+    """Return the box around a mask with room for smoothing; of an empty one a single voxel."""
+    margin_vox = [int(np.ceil(MARGIN_MM / mm)) for mm in grid.spacing_mm]
+    return box_of(mask, margin_vox) or (slice(0, 1),) * 3
+
+
+def _within(grid: Grid, box: Box) -> Grid:
+    i, j, k = (cut.stop - cut.start for cut in box)
+    return grid.boxed((box[0].start, box[1].start, box[2].start), (i, j, k))
 
 
 def masks_above(levels: Voxels, channel: int, threshold: float | None) -> Voxels:

@@ -112,11 +112,11 @@ def _dice(scans: Sequence[KeptScan], channel: int, tries: Sequence[Values]) -> F
 
 
 def _dice_of(scan: KeptScan, channel: int, tries: Sequence[Values]) -> list[float]:
-    levels, truth = scan.levels.array(), scan.truth.array()[channel].view(bool)
+    levels, truth, grid = scan.around(channel)
     found = []
     for rules in tries:
         masks: Voxels = masks_above(levels, channel, rules.get("threshold"))
-        own = cleaned(masks, channel, rules=rules, grid=scan.grid).view(bool)
+        own = cleaned(masks, channel, rules=rules, grid=grid).view(bool)
         found.append(dice_of(own, truth))
     return found
 

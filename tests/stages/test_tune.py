@@ -332,6 +332,17 @@ def test_a_scan_is_cut_to_what_was_found_or_is_there_with_a_margin():
     np.testing.assert_array_equal(found.truth.array()[1], FAR[11:, :, 1:])
 
 
+def test_an_organ_is_searched_in_the_box_around_itself():
+    levels = np.stack([3 * SPLEEN, 1 * FAR]).astype(np.uint8)
+    found = kept("case1", levels, PlacedMasks([SPLEEN, FAR], GRID))
+    around, truth, grid = found.around(0)
+    # From 15, 4 and 3 to 21, 9 and 7, with 4, 4 and 2 voxels.
+    np.testing.assert_array_equal(around, levels[:, 11:, :13, 1:9])
+    np.testing.assert_array_equal(truth, SPLEEN[11:, :13, 1:9])
+    np.testing.assert_allclose(grid.affine_ras_mm, GRID.boxed((11, 0, 1), (1, 1, 1)).affine_ras_mm)
+    assert grid.shape == truth.shape
+
+
 def test_a_scan_with_nothing_in_it_is_kept_small():
     nothing = np.zeros((2, *SHAPE), np.uint8)
     found = kept("case1", nothing, PlacedMasks([FAR & False] * 2, GRID))
