@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from medseg.data.label_map_rows import LabelMapRows
 from medseg.errors import DataError, Problem
+from medseg.io.images import files_of
 from medseg.io.pictures import SUFFIXES, read_picture
 from medseg.scan import Scan, Series
 
@@ -60,7 +61,7 @@ def source_hash(source: Scan | Series | Path) -> str:
     """
     if isinstance(source, Scan):
         return scan_hash(source)
-    files = source.files if isinstance(source, Series) else (source,)
+    files = source.files if isinstance(source, Series) else files_of(source)
     return hashlib.sha256(" ".join(map(_file_hash, files)).encode()).hexdigest()
 
 

@@ -32,6 +32,19 @@ class Reading(NamedTuple):
 AS_IT_IS = Reading()
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the files that an image consists of: a header of ITK's may have voxels beside it.
+
+    Raises:
+        DataError: A header that would tell cannot be read.
+    """
+    if path.suffix not in ITK_SUFFIXES:
+        return (path,)
+    from medseg.io.itk_headers import claims_of
+
+    return tuple(dict.fromkeys((path, claims_of(path).data)))
+
+
 def read_source(source: Path | Series, reading: Reading = AS_IT_IS) -> Image:
     """Return the image of a file or a DICOM series, strictly read but for what `reading` allows.
 

@@ -62,15 +62,6 @@ def read_itk(path: Path, *, assume_ras: bool = False, nan_to_min: bool = False) 
     return Image(voxels, layout.grid, Frame(1, "medseg") if layout.placed else ASSUMED, warnings)
 
 
-def files_of(path: Path) -> tuple[Path, ...]:
-    """Return the files that an image consists of: a header that stands alone has another.
-
-    Raises:
-        DataError: The header cannot be read.
-    """
-    return tuple(dict.fromkeys((path, claims_of(path).data)))
-
-
 def _voxel_bytes(layout: Layout, path: Path) -> NDArray[np.uint8]:
     if not layout.packed:
         return np.fromfile(layout.data, np.uint8, layout.n_bytes, offset=layout.offset_bytes)

@@ -7,9 +7,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - as everyone calls it
 from itk_files import SHAPE, codes_of, edited, image, ramp, save
 
+from medseg.data.hashes import source_hash
 from medseg.errors import DataError
-from medseg.io.images import Reading, read_source
-from medseg.io.itk import files_of, read_itk
+from medseg.io.images import Reading, files_of, read_source
+from medseg.io.itk import read_itk
 
 LANDMARKS = ((0, 0, 0), (19, 0, 0), (3, 23, 1), (5, 7, 11))
 # Tilted about all three axes.
@@ -43,6 +44,12 @@ def test_voxels_and_places_are_those_of_simpleitk(tmp_path, suffix, packed):
     assert_places(read.grid, sitk.ReadImage(str(path)))
     assert (read.frame.form_code, read.warnings) == (1, ())
     assert len(files_of(path)) == (2 if suffix in (".nhdr", ".mhd") else 1)
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_the_hash_of_an_image_tells_of_voxels_beside_its_header(tmp_path, suffix):
+    before = source_hash(save(tmp_path / f"a{suffix}"))
+    assert source_hash(save(tmp_path / f"a{suffix}", image(ramp() + 1))) != before
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
