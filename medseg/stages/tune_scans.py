@@ -106,7 +106,8 @@ def levels_of(pred: Tensor, probs: Tensor, label_mode: LabelMode) -> Voxels:
 def kept(patient: str, levels: Voxels, truth: PlacedMasks) -> KeptScan:
     """Return what is kept of a scan whose levels lie on the grid of its truth."""
     masks = np.stack(truth.masks).view(np.uint8)
-    box = _box(levels.any(axis=0) | masks.any(axis=0), truth.grid)
+    anything: Mask = np.logical_or(levels.any(axis=0), masks.any(axis=0))
+    box = _box(anything, truth.grid)
     grid = _within(truth.grid, box)
     return KeptScan(patient, Packed.of(levels[:, *box]), Packed.of(masks[:, *box]), grid)
 
