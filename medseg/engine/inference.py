@@ -6,8 +6,10 @@ The logits of one batch go back to the scan's own grid and become masks before t
 computed: only masks ever cover the whole scan.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
+from itertools import dropwhile
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 from medseg.data import neighbour_stack
 from medseg.engine.device import autocast, keep_freed_memory
+from medseg.engine.memory import Portion, portions, require_free, within_memory
 from medseg.errors import DivergedError, Problem, UsageError
 from medseg.geometry import Grid
 from medseg.transforms import Cleaning, Decided, decided, grid_of
@@ -61,6 +64,7 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
     amp: bool = True
     probabilities: bool = False
     cleaning: Cleaning | None = None
+    _portion: Portion | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.roi_px = (self.roi_px[0], self.roi_px[1])
@@ -77,43 +81,71 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
             network: In eval mode, on the device to compute on.
             native: The grid wanted, such as the scan's own; None is that of `image`.
 
+        Where memory does not suffice, less is computed at once, from then on: with the same masks.
+
         Raises:
             DivergedError: The network returned a number that is not finite.
+            ResourceError: Memory does not suffice for one slice.
         """
         device = next(network.parameters()).device
         if device.type == "cpu":
             keep_freed_memory()
-        grid = grid_of(image)
+        wanted = native or grid_of(image)
+        organs = len(self.cleaning.organs) if self.cleaning else 1
+        require_free(
+            math.prod(wanted.shape) * organs * (1 + 4 * self.probabilities), subject="scan"
+        )
+        tried = portions(self._most(device), device)
+        if self._portion is not None:
+            tried = dropwhile(lambda portion: portion != self._portion, tried)
+        (masks, probs), self._portion = within_memory(
+            lambda portion: self._decided(image, network, wanted, portion),
+            tried,
+            device,
+        )
+        if self.cleaning:
+            masks = self.cleaning(masks, wanted)
+        return Decided(masks, probs)
+
+    def _decided(
+        self, image: MetaTensor, network: nn.Module, wanted: Grid, portion: Portion
+    ) -> Decided:
+        """Return masks on the grid wanted, on the CPU and before they are cleaned."""
+        device = next(network.parameters()).device
+        kept_on = torch.device("cpu") if portion.aside else device
         # Plain: a MetaTensor pays for its metadata in every operation.
-        slices = image.as_subclass(Tensor).permute(3, 0, 2, 1).to(device)  # (K, C, J, I)
+        slices = image.as_subclass(Tensor).permute(3, 0, 2, 1).to(kept_on)  # (K, C, J, I)
         # Around the whole scan, as a network's weights are cast anew in each of these.
         with autocast(device, amp=self.amp):
             masks, probs = decided(
-                self.logits(slices, network),
-                grid,
-                native or grid,
+                self.logits(slices, network, at_once=portion.batch),
+                grid_of(image),
+                wanted,
                 label_mode=self.label_mode,
                 probabilities=self.probabilities,
                 thresholds=self.cleaning.thresholds if self.cleaning else (),
             )
-        masks = masks.cpu()
-        if self.cleaning:
-            masks = self.cleaning(masks, native or grid)
-        return Decided(masks, None if probs is None else probs.cpu())
+        return Decided(masks.cpu(), None if probs is None else probs.cpu())
 
     @torch.inference_mode()
-    def logits(self, slices: Tensor, network: nn.Module) -> Iterator[Tensor]:
+    def logits(
+        self, slices: Tensor, network: nn.Module, *, at_once: int | None = None
+    ) -> Iterator[Tensor]:
         """Yield the logits ``(n, classes, J, I)`` float32 of slices ``(K, C, J, I)``, n at a time.
+
+        They lie where the slices do, wherever the network is. `at_once` is the number of images in
+        a forward pass; None is as many as are wanted.
 
         Raises:
             DivergedError: One was not finite; after the last slab, as only then a device is asked.
         """
         finite = torch.ones((), dtype=torch.bool, device=slices.device)
-        step = self._at_once(slices.device)
+        device = next(network.parameters()).device
+        step = self._beside_copies(self._most(device) if at_once is None else at_once)
         for first in range(0, len(slices), step):
             ks = range(first, min(first + step, len(slices)))
-            stack = neighbour_stack(slices, ks, self.neighbours, self.stride).float()
-            logits = self._windows(stack, network)
+            stack = neighbour_stack(slices, ks, self.neighbours, self.stride)
+            logits = self._windows(stack.float().to(device), network, step).to(slices.device)
             finite &= torch.isfinite(torch.stack(torch.aminmax(logits))).all()
             yield logits
         if not finite:
@@ -127,18 +159,21 @@ class VolumeInferer(Inferer):  # type: ignore[misc]
                 )
             )
 
-    def _at_once(self, device: torch.device) -> int:
-        """Return how many slices, or windows, one forward pass takes beside their copies."""
-        batch = min(self.batch, CPU_BATCH) if device.type == "cpu" else self.batch
+    def _most(self, device: torch.device) -> int:
+        """Return how many images one forward pass takes at most."""
+        return min(self.batch, CPU_BATCH) if device.type == "cpu" else self.batch
+
+    def _beside_copies(self, batch: int) -> int:
+        """Return how many slices, or windows, there are in a batch beside their copies."""
         return max(1, batch // (1 + len(self.flips)))
 
-    def _windows(self, stack: Tensor, network: nn.Module) -> Tensor:
+    def _windows(self, stack: Tensor, network: nn.Module, at_once: int) -> Tensor:
         if stack.shape[-2:] == self.roi_px:
             return self._forward(stack, network)
         logits: Tensor = sliding_window_inference(
             stack,
             roi_size=self.roi_px,
-            sw_batch_size=self._at_once(stack.device),
+            sw_batch_size=at_once,
             predictor=self._forward,
             overlap=self.overlap,
             mode="gaussian",

@@ -85,11 +85,14 @@ def _extras(wanted: Segmentation, config: Config) -> dict[str, Any]:
     """Return what every item carries to the writers of DICOM; nothing where none is written."""
     if not any(name in config["formats"] for name in OF_DICOM):
         return {}
+    from medseg.io.dicom_identity import read_identity
     from medseg.io.dicom_peers import peer_of
     from medseg.io.dicom_written import Algorithm
 
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in _name_of(wanted, config))
     extras: dict[str, Any] = {"algorithm": Algorithm(name or "medseg", __version__)}
+    if wanted.deidentify:
+        extras["clean"] = read_identity(wanted.deidentify).clean
     if wanted.target:
         extras["peer"] = peer_of(wanted.target)
     return extras
