@@ -47,7 +47,7 @@ def decoded(dataset: Dataset, tag: BaseTag) -> DataElement | None:
     """Return an element; None where there is none, or its bytes are not of its kind."""
     try:
         element = dataset.get(tag)
-    except (ValueError, TypeError, OverflowError, LookupError, AttributeError, NotImplementedError):
+    except (ValueError, TypeError, OverflowError, LookupError, AttributeError, RuntimeError):
         return None
     return element
 
