@@ -7,6 +7,7 @@ refers to, so that nothing outside the folder is opened.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -48,9 +49,14 @@ def list_dicom(source: Path) -> Listing:
     listing = Listing([], [])
     n_foreign = n_links = 0
     for path in _walk(source, listing.problems):
-        if path.is_symlink():
+        try:
+            mode = path.lstat().st_mode
+        except OSError as error:
+            listing.problems.append(_unreadable(path, error))
+            continue
+        if stat.S_ISLNK(mode):
             n_links += 1
-        elif _is_hidden(path) or not path.is_file():
+        elif _is_hidden(path) or not stat.S_ISREG(mode):
             n_foreign += 1
         else:
             n_foreign += _sorted_into(listing, path)
