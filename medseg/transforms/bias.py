@@ -19,6 +19,7 @@ class BiasCorrectiond(MapTransform):  # type: ignore[misc]
         for key in self.key_iterator(item):
             grid = grid_of(item[key])
             channels = item[key].as_subclass(Tensor).numpy()
-            corrected = [torch.from_numpy(n4_corrected(c, grid.spacing_mm)) for c in channels]
-            item[key] = on_grid(torch.stack(corrected), grid)
+            # Slices first, as they lie in memory.
+            corrected = [torch.from_numpy(n4_corrected(c, grid.spacing_mm).T) for c in channels]
+            item[key] = on_grid(torch.stack(corrected).permute(0, 3, 2, 1), grid)
         return item

@@ -9,7 +9,8 @@ from medseg.data import read_manifest
 from medseg.geometry import lpi_grid
 from medseg.io.itk import n4_corrected
 from medseg.io.nifti import write_image, write_label_map
-from medseg.transforms import preprocessing
+from medseg.transforms import on_grid, preprocessing
+from medseg.transforms.bias import BiasCorrectiond
 
 SPACING_MM = (4.0, 4.0, 6.0)
 
@@ -92,6 +93,17 @@ def test_the_same_image_gives_the_same_bits_however_many_threads_there_were():
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(2)
     first = n4_corrected(image, SPACING_MM)
     assert np.array_equal(first, n4_corrected(np.ascontiguousarray(image.T).T, SPACING_MM))
+
+
+def test_each_channel_is_corrected_by_itself_and_lies_in_memory_as_before():
+    first, second = shaded((32, 24, 3)), np.ones((32, 24, 3), np.float32)
+    channels = torch.from_numpy(np.stack([first.T, second.T])).permute(0, 3, 2, 1)
+    item = {"image": on_grid(channels, lpi_grid((32, 24, 3), SPACING_MM))}
+    image = BiasCorrectiond("image")(item)["image"]
+    assert torch.equal(image.affine, item["image"].affine)
+    assert np.array_equal(image[0].numpy(), n4_corrected(first, SPACING_MM))
+    assert np.array_equal(image[1].numpy(), second)
+    assert image.permute(0, 3, 2, 1).is_contiguous()
 
 
 def test_a_scan_is_prepared_for_training_as_for_inference(tmp_path):
