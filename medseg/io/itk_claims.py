@@ -2,8 +2,8 @@
 
 The claims are gathered by ``itk_headers`` and judged here, before a voxel is read; all that is
 wrong with them is raised at once. ITK's own readers fill in what is missing, turn a negative
-spacing round and give damaged voxels for good ones, so nothing is left to them. No text of a header gets
-into a message: it may name a patient.
+spacing round and give damaged voxels for good ones, so nothing is left to them. No text of a
+header gets into a message: it may name a patient.
 """
 
 from itertools import combinations
