@@ -1,41 +1,20 @@
 """``medseg predict`` as a user types it: DICOM in and out, lists, series, and models in MLflow."""
 
 import json
-import shutil
 
 import dicom_series
 import nibabel
 import numpy as np
 import pydicom
 import pytest
+from random_bundle import SMALL, random_bundle
 
 from medseg.cli import main
-from medseg.engine.checkpoints import write_checkpoint
-from medseg.models import segformer_b0
-from medseg.resources import shipped
-
-SMALL = [
-    *("--set", "roi_px=[32, 32]", "--device", "cpu", "-q"),
-    *("--set", "network_def::_target_=medseg.models.segformer_b0"),
-]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A bundle whose network has random weights; it finds something in any image."""
-    import torch
-
-    torch.manual_seed(0)
-    bundle = tmp_path_factory.mktemp("bundles") / "own"
-    shutil.copytree(shipped("bundles", "uwmgi_segformer"), bundle)
-    (bundle / "models").mkdir(exist_ok=True)
-    network = segformer_b0(in_channels=1, out_channels=4)
-    network.eval()
-    with torch.no_grad():  # so that no class wins everywhere
-        mean = network(torch.rand(1, 1, 32, 32)).mean((0, 2, 3))
-        list(network.parameters())[-1].sub_(mean)
-    write_checkpoint(bundle / "models" / "model.pt", network.state_dict())
-    return bundle
+    return random_bundle(tmp_path_factory.mktemp("bundles") / "own")
 
 
 @pytest.fixture(scope="module")
