@@ -2,6 +2,7 @@
 
 from itertools import permutations, product
 
+import dicom_series
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from medseg.engine import VolumeInferer
 from medseg.geometry import Grid, lpi_grid
+from medseg.io.dicom_series import find_series
 from medseg.io.nifti import read_label_map, write_image
 from medseg.labels import LabelSet, Organ
 from medseg.transforms import SaveMasks, moved, on_grid, preprocessing
@@ -138,6 +140,31 @@ def test_a_file_of_any_orientation_gets_a_mask_on_its_own_grid(tmp_path):
             written = on_grid(torch.from_numpy(label_map)[None], grid)
             found[plane, codes] = moved(written, grid_with(PLANES[plane]), mode="nearest")[0]
         assert all(torch.equal(found[plane, c], v) for (p, c), v in found.items() if p == plane)
+
+
+@pytest.mark.parametrize(
+    ("plane", "codes"),
+    [
+        pytest.param(dicom_series.AXIAL, ("L", "P", "S"), id="axial"),
+        pytest.param(dicom_series.SAGITTAL, ("P", "I", "R"), id="sagittal"),
+        pytest.param(dicom_series.CORONAL, ("L", "I", "P"), id="coronal"),
+    ],
+)
+def test_a_dicom_series_in_any_plane_gets_the_masks_of_the_same_voxels(tmp_path, plane, codes):
+    stored = np.random.default_rng(0).integers(0, 4096, (1, *SHAPE)).astype(np.uint16)
+    made = on_grid(torch.from_numpy(stored.astype(np.float32)), grid_with(AXIAL))
+    grid = grid_with(AXIAL).reoriented(codes)
+    dicom_series.write_series(
+        tmp_path / "series",
+        voxels=moved(made, grid, mode="nearest")[0].numpy().astype(np.uint16),
+        iop=plane,
+        spacing_mm=grid.spacing_mm,
+        origin_lps_mm=grid.affine_ras_mm[:3, 3] * (-1, -1, 1),
+    )
+    (series,) = find_series(tmp_path / "series")
+    masks, _ = segmented(series)
+    expected, _ = segmented(made)
+    assert torch.equal(moved(masks, grid_with(AXIAL), mode="nearest"), expected)
 
 
 # Small and odd volumes
