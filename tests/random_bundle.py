@@ -15,8 +15,11 @@ SMALL = [
 ]
 
 
-def random_bundle(folder):
-    """Copy the main bundle into a folder that is not there, with random weights, and return it."""
+def random_bundle(folder, *, finds=True):
+    """Copy the main bundle into a folder that is not there, with random weights, and return it.
+
+    With `finds` false its network sees background everywhere.
+    """
     torch.manual_seed(0)
     shutil.copytree(shipped("bundles", "uwmgi_segformer"), folder)
     (folder / "models").mkdir(exist_ok=True)
@@ -24,6 +27,7 @@ def random_bundle(folder):
     network.eval()
     with torch.no_grad():  # so that no class wins everywhere
         mean = network(torch.rand(1, 1, 32, 32)).mean((0, 2, 3))
-        list(network.parameters())[-1].sub_(mean)
+        bias = list(network.parameters())[-1].sub_(mean)
+        bias[0] += 0 if finds else 1000
     write_checkpoint(folder / "models" / "model.pt", network.state_dict())
     return folder

@@ -117,3 +117,24 @@ def test_a_model_in_mlflow_that_is_not_there_ends_with_2(series, tmp_path, capsy
     words = ["predict", "models:/nobody@best", str(series), "-o", str(tmp_path / "out"), "-q"]
     assert main([*words, "--tracking-uri", store]) == 2
     assert "error[E-MODEL]: models:/nobody@best" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_ends_it(model, series, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    words = ["predict", str(model), str(series), *SMALL, "-o"]
+    assert main([*words, str(tmp_path / "file")]) == 2
+    assert main([*words, str(tmp_path / "file" / "out")]) == 4
+    assert "error[E-IO]" in capsys.readouterr().err
+
+
+def test_nothing_found_is_written_in_every_format(series, tmp_path):
+    empty = random_bundle(tmp_path / "empty", finds=False)
+    words = ["predict", str(empty), str(series), "-o", str(tmp_path / "out"), *SMALL]
+    assert main([*words, "--format", "nifti,seg,rtstruct"]) == 0
+    assert json.loads((tmp_path / "out" / "patient.json").read_text())["status"] == "empty"
+    assert not np.asarray(nibabel.load(tmp_path / "out" / "patient.nii.gz").dataobj).any()
+    seg = pydicom.dcmread(tmp_path / "out" / "patient_seg.dcm")
+    assert seg.NumberOfFrames == 36
+    assert not seg.pixel_array.any()
+    contours = pydicom.dcmread(tmp_path / "out" / "patient_rtstruct.dcm")
+    assert not any("ContourSequence" in roi for roi in contours.ROIContourSequence)
