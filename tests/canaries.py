@@ -25,8 +25,8 @@ def with_canaries(dataset):
         dataset.PatientName, dataset.PatientID = CANARIES[:2]
         block = dataset.private_block(0x0029, "ZZPRIVATE", create=True)
         block.add_new(1, "LO", "ZZPRIVATE")
-        block.add_new(2, "OB", b"ZZPRIVATE")
-        dataset.add_new(0x00189999, "UN", b"ZZUNKNOWN")
+        block.add_new(2, "OB", b"ZZPRIVATE ")
+        dataset.add_new(0x00189999, "UN", b"ZZUNKNOWN ")
     return dataset
 
 

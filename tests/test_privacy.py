@@ -79,6 +79,15 @@ def test_what_a_program_may_read_is_one_json_object_without_names(model, series,
     assert leaks(tmp_path) == []
 
 
+def test_deidentified_predictions_hold_no_text(model, series, said, tmp_path):
+    words = ["predict", str(model), str(series), "-o", str(tmp_path / "out"), *SMALL, *FORMATS]
+    assert main([*words, "--deidentify", str(tmp_path / "key"), "-vv"]) == 0
+    assert not pattern().search(said())
+    results = sorted((tmp_path / "out").rglob("*.dcm"))
+    assert [pydicom.dcmread(path).Modality for path in results] == ["RTSTRUCT", "SEG"]
+    assert leaks(tmp_path) == []
+
+
 def test_deidentified_copies_hold_no_text(series, said, tmp_path):
     words = ["data", "deidentify", str(series), "-o", str(tmp_path / "out")]
     assert main([*words, "--key", str(tmp_path / "key"), "-vv"]) == 0

@@ -110,16 +110,17 @@ def send(where: NetworkAddress, paths: Sequence[Path]) -> Iterator[tuple[Path, s
     contexts = [build_context(*kind) for kind in sorted(kinds)]
     with _associated(where, contexts[:_MAX_CONTEXTS]) as association:
         for path in paths:
+            asked_s = time.monotonic()
             try:
                 with silenced():
                     status = association.send_c_store(pydicom.dcmread(path))
             except ValueError:
                 yield path, "does not take files of this kind or encoding"
                 continue
-            except RuntimeError:
-                raise _cut(where) from None
+            except RuntimeError:  # no association any more
+                raise _lost(where, asked_s) from None
             if "Status" not in status:
-                raise _cut(where)
+                raise _lost(where, asked_s)
             # Warnings, such as an element that was changed, come with a file that is stored.
             stored = status.Status == _DONE or status.Status >> 12 == 0xB
             yield path, "" if stored else f"refused it with status {status.Status:04X}"
@@ -235,8 +236,7 @@ def _answers(
     heard_s = time.monotonic()
     for status, answer in responses:
         if "Status" not in status:
-            waited = time.monotonic() - heard_s >= where.timeout_s
-            raise _silent(where) if waited else _cut(where)
+            raise _lost(where, heard_s)
         heard_s = time.monotonic()
         # B000: all that could be sent was; what is missing is counted in the end.
         if status.Status not in {*_PENDING, _DONE, 0xB000}:
@@ -246,7 +246,9 @@ def _answers(
             yield answer
 
 
-def _cut(where: NetworkAddress) -> ResourceError:
+def _lost(where: NetworkAddress, since_s: float) -> ResourceError:
+    if time.monotonic() - since_s >= where.timeout_s:
+        return _silent(where)
     fix = f"see that it knows {where.own_title} and allows it this, and what its log says"
     return ResourceError(Problem("E-PACS-CUT", where.name, "broke the connection off", fix=fix))
 

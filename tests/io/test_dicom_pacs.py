@@ -6,7 +6,9 @@ import dicom_series
 import pydicom
 import pytest
 from orthanc import instances_of, running_orthanc
+from random_bundle import SMALL, random_bundle
 
+from medseg.cli import main
 from medseg.errors import DataError, PartialError, ResourceError, UsageError
 from medseg.io.dicom_peers import peer_of
 
@@ -100,31 +102,36 @@ def test_a_folder_for_patients_is_the_users_alone(pacs, study, tmp_path):
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_results_are_listed_beside_their_images(protocol, pacs, tmp_path):
-    images = dicom_series.slices(dicom_series.ramp((5, 4, 2)), study=f"results {protocol}")
-    peer = peer_of(getattr(pacs, protocol))
-    peer.store(dicom_series.write_series(tmp_path / "in", images))
-    results = [result(images[0], "RTSTRUCT"), result(images[0], "SEG")]
-    peer.store([dicom_series.save(made, tmp_path / f"{made.Modality}.dcm") for made in results])
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return random_bundle(tmp_path_factory.mktemp("bundles") / "own")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        pytest.param("web", "dimse", id="from DICOMweb by C-STORE"),
+        pytest.param("dimse", "web", id="from C-GET by STOW-RS"),
+    ],
+)
+def test_a_study_is_fetched_segmented_and_its_results_stored(source, target, pacs, model, tmp_path):
+    images = dicom_series.slices(dicom_series.ramp((16, 12, 4)), study=f"from {source}")
+    peer_of(pacs.dimse).store(dicom_series.write_series(tmp_path / "in", images))
     uid = images[0].StudyInstanceUID
-    assert instances_of(pacs, uid) == ["MR", "MR", "RTSTRUCT", "SEG"]
-    assert len(peer.fetch(uid, tmp_path / "out")) == 4
+    words = ["predict", str(model), "-o", str(tmp_path / "out"), *SMALL, "-q", "--no-preview"]
+    words += ["--from", getattr(pacs, source), "--study", uid, "--to", getattr(pacs, target)]
+    assert main([*words, "--format", "seg,rtstruct"]) == 0
+    assert instances_of(pacs, uid) == [*["MR"] * 4, "RTSTRUCT", "SEG"]
+    came = held(peer_of(getattr(pacs, source)).fetch(uid, tmp_path / "all"))
+    results = held((tmp_path / "out").glob("*.dcm"))
+    assert sorted(result.Modality for result in results.values()) == ["RTSTRUCT", "SEG"]
+    assert {number: came[number] for number in results} == results
 
 
-def result(image, modality):
-    """Return as much of a result as an archive looks at: whose it is, and its kind."""
-    made = pydicom.dataset.FileDataset(
-        "", {}, file_meta=pydicom.dataset.FileMetaDataset(), preamble=bytes(128)
-    )
-    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "StudyDate", "StudyTime"):
-        setattr(made, keyword, image.get(keyword))
-    made.Modality = modality
-    kinds = {"SEG": pydicom.uid.SegmentationStorage, "RTSTRUCT": pydicom.uid.RTStructureSetStorage}
-    made.SOPClassUID = kinds[modality]
-    made.SOPInstanceUID = dicom_series.uid(image.SOPInstanceUID, modality)
-    made.SeriesInstanceUID = dicom_series.uid(image.SeriesInstanceUID, modality)
-    return made
+def test_a_study_that_is_not_there_ends_with_3(pacs, model, tmp_path, capsys):
+    words = ["predict", str(model), "-o", str(tmp_path / "out"), *SMALL, "-q"]
+    assert main([*words, "--from", pacs.web, "--study", "1.2.3"]) == 3
+    assert capsys.readouterr().err == f"error[E-PACS-STUDY]: {pacs.web}: has no study …1.2.3.\n"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
