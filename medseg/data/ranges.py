@@ -21,6 +21,7 @@ FAR = 1.5
 # Slices this many times coarser hold nothing of what was learnt. Finer ones are resampled: there
 # it takes more before the numbers themselves are in doubt, such as centimetres taken for mm.
 TOO_COARSE, TOO_FINE = 4.0, 10.0
+TILTED_DEG = 20.0
 # An organ takes a third and more of the slices that it was learnt on.
 TOO_SMALL, TOO_LARGE = 3.0, 4.0
 
@@ -58,13 +59,15 @@ def ranges_of(
 
     Returns:
         How many ``scans``, ``scaled`` (whether the spacing is known), ``modality`` (empty where it
-        is not), ``context`` (slices from the first to the last that the network sees at once), and
-        the least and the largest of ``slices``, ``size_px``, ``field_of_view_mm``, ``in_plane_mm``
-        (columns and rows together) and ``between_slices_mm``.
+        is not), ``context`` (slices from the first to the last that the network sees at once),
+        ``tilt_deg`` (the largest angle between an axis and that of the body), and the least and
+        the largest of ``slices``, ``size_px``, ``field_of_view_mm``, ``in_plane_mm`` (columns and
+        rows together) and ``between_slices_mm``.
     """
-    measured = [_measured(scan.grid) for scan in scans]
-    if not measured:
+    seen = tuple(scans)
+    if not seen:
         return {}
+    measured = [_measured(scan.grid) for scan in seen]
     spans = {
         name: [min(low for low, _ in sides), max(high for _, high in sides)]
         for name in _MEASURES
@@ -75,6 +78,7 @@ def ranges_of(
         "scaled": manifest.spacing_known,
         "modality": manifest.modality or "",
         "context": (neighbours - 1) * stride + 1,
+        "tilt_deg": max(_tilt_deg(scan.grid) for scan in seen),
         **spans,
     }
 
@@ -91,10 +95,10 @@ def unusual(
         modality: Of the scan; empty where it is not known.
 
     Returns:
-        W-RANGE for each number more than 1.5 times outside, and E-RANGE, level ``error``, where a
-        prediction makes no sense: another modality, a single slice for a network that looks at
-        several, a spacing 4 times as coarse or 10 times as fine, a field of view of less than a
-        third or more than four times what was ever seen.
+        W-RANGE for each number more than 1.5 times outside and a tilt 20 degrees beyond; and
+        E-RANGE, level ``error``, where a prediction makes no sense: another modality, a single
+        slice for a network that looks at several, a spacing 4 times as coarse or 10 times as fine,
+        a field of view of less than a third or more than four times what was ever seen.
     """
     if not ranges:
         return []
@@ -110,9 +114,9 @@ def unusual(
 def _measured(grid: Grid) -> dict[str, tuple[float, float]]:
     """Return the least and the largest of each measure of one scan."""
     seen = grid.reoriented(SEEN)
-    (columns, rows, slices), spacing_mm = seen.shape, seen.spacing_mm
-    i_mm, j_mm, k_mm = (round(side_mm, 4) for side_mm in spacing_mm)
-    sides_mm = round(columns * i_mm, 2), round(rows * j_mm, 2)
+    columns, rows, slices = seen.shape
+    i_mm, j_mm, k_mm = map(_rounded, seen.spacing_mm)
+    sides_mm = _rounded(columns * i_mm), _rounded(rows * j_mm)
     return {
         "slices": (slices, slices),
         "size_px": (min(columns, rows), max(columns, rows)),
@@ -120,6 +124,13 @@ def _measured(grid: Grid) -> dict[str, tuple[float, float]]:
         "in_plane_mm": (min(i_mm, j_mm), max(i_mm, j_mm)),
         "between_slices_mm": (k_mm, k_mm),
     }
+
+
+def _tilt_deg(grid: Grid) -> float:
+    """Return the largest angle between an axis and the body's axis that it is taken for."""
+    seen = grid.reoriented(SEEN)
+    cosines = np.abs(np.diag(seen.affine_ras_mm)[:3] / seen.spacing_mm)
+    return round(float(np.degrees(np.arccos(cosines.clip(0, 1)).max())), 1)
 
 
 def _of_another_kind(
@@ -133,6 +144,12 @@ def _of_another_kind(
     if slices == 1 and ranges["context"] > 1:
         found = f"has one slice, and the network looks at {ranges['context']} at once"
         yield Problem("E-RANGE", scan_id, found, "a volume", "use a 2D model")
+    tilt_deg, most_deg = _tilt_deg(grid), ranges.get("tilt_deg", 0.0)
+    if tilt_deg > most_deg + TILTED_DEG:
+        found = f"is tilted against the body by {tilt_deg:g} degrees"
+        trained = f"up to {most_deg:g} in the {ranges['scans']} training scans"
+        fix = "look at the result closely"
+        yield Problem("W-RANGE", scan_id, found, trained, fix, level="warning")
 
 
 def _outside(
@@ -152,6 +169,11 @@ def _outside(
     else:
         fix = "look at the result closely"
         yield Problem("W-RANGE", scan_id, found, trained, fix, level="warning")
+
+
+def _rounded(number: float) -> float:
+    # To digits, not places, so that nothing becomes 0.
+    return float(f"{number:.6g}")
 
 
 def _span(sides: Sequence[float]) -> str:

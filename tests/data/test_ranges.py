@@ -43,6 +43,7 @@ def test_ranges_are_the_least_and_the_largest_of_the_scans():
         "scaled": True,
         "modality": "MR",
         "context": 1,
+        "tilt_deg": 0.0,
         "slices": [80, 144],
         "size_px": [266, 360],
         "field_of_view_mm": [399.0, 586.8],  # 266 x 1.5, 360 x 1.63
@@ -114,6 +115,20 @@ def test_a_single_slice_is_refused_where_the_network_looks_at_several():
     problems = found((266, 266, 1), (1.5, 1.5, 3.0), ranges=several)
     assert [p.code for p in problems] == ["E-RANGE", "W-RANGE"]
     assert "looks at 5 at once" in problems[0].found
+
+
+@pytest.mark.parametrize(("degrees", "warned"), [(15, False), (-30, True), (45, True), (80, False)])
+def test_a_tilt_beyond_those_of_training_is_a_warning(degrees, warned):
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) * (1.5, 1.5, 3.0)
+    found = [p.found for p in unusual(Grid((300, 300, 100), affine), RANGES, scan_id="a")]
+    assert found == ([f"is tilted against the body by {abs(degrees)} degrees"] if warned else [])
+
+
+def test_a_spacing_next_to_nothing_is_refused():
+    problems = found((266, 266, 100), (1e-6, 1000.0, 3.0))
+    assert {p.code for p in problems} == {"E-RANGE"}
 
 
 def test_without_a_scale_pixels_count_and_millimetres_do_not():
