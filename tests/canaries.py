@@ -6,7 +6,9 @@ import re
 import sqlite3
 import zlib
 from contextlib import closing
+from functools import cache
 
+from pydicom import Dataset
 from pydicom.datadict import DicomDictionary
 
 from medseg.io.dicom_written import silenced
@@ -18,16 +20,23 @@ CANARIES += ("ZZPRIVATE", "ZZUNKNOWN")
 
 def with_canaries(dataset):
     """Give a data set a canary in every text element that the standard has, and private ones."""
+    dataset.update(_canaries())
+    return dataset
+
+
+@cache
+def _canaries():
+    made = Dataset()
     with silenced():  # not all of them are legal
         for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
             if vr in TEXTS and tag >> 16 > 2 and keyword:
-                dataset.add_new(tag, vr, f"ZZ{vr}CANARY")
-        dataset.PatientName, dataset.PatientID = CANARIES[:2]
-        block = dataset.private_block(0x0029, "ZZPRIVATE", create=True)
-        block.add_new(1, "LO", "ZZPRIVATE")
-        block.add_new(2, "OB", b"ZZPRIVATE ")
-        dataset.add_new(0x00189999, "UN", b"ZZUNKNOWN ")
-    return dataset
+                made.add_new(tag, vr, f"ZZ{vr}CANARY")
+    made.PatientName, made.PatientID = CANARIES[:2]
+    block = made.private_block(0x0029, "ZZPRIVATE", create=True)
+    block.add_new(1, "LO", "ZZPRIVATE")
+    block.add_new(2, "OB", b"ZZPRIVATE ")
+    made.add_new(0x00189999, "UN", b"ZZUNKNOWN ")
+    return made
 
 
 def leaks(folder, canaries=CANARIES):

@@ -194,9 +194,17 @@ def told_of(folder, said):
     return "\n".join(warned).encode() + said()
 
 
+def named():
+    """Return a series of a canary's, whose second slice, which is to be broken, is full of them."""
+    patient = {"PatientName": CANARIES[0], "PatientID": CANARIES[1]}
+    datasets = dicom_series.slices(VOXELS, **patient)
+    with_canaries(datasets[1])
+    return datasets
+
+
 @pytest.mark.parametrize("fault", [pytest.param(name, id=name) for name in FAULTS])
 def test_no_fault_is_told_with_a_name(fault, said, tmp_path):
-    datasets = [with_canaries(dataset) for dataset in dicom_series.slices(VOXELS)]
+    datasets = named()
     FAULTS[fault](datasets)
     dicom_series.write_series(tmp_path, datasets)
     told = told_of(tmp_path, said)
@@ -216,7 +224,7 @@ def test_a_name_in_the_wrong_place_is_not_told(keyword, said, tmp_path):
     "keep", [pytest.param(n, id=f"{n} bytes") for n in (0, 100, 140, 400, 5000)]
 )
 def test_a_file_that_is_cut_short_is_told_without_a_name(keep, said, tmp_path):
-    datasets = [with_canaries(dataset) for dataset in dicom_series.slices(VOXELS)]
+    datasets = named()
     files = dicom_series.write_series(tmp_path, datasets)
     files[1].write_bytes(files[1].read_bytes()[:keep])
     told = told_of(tmp_path, said)
@@ -225,7 +233,7 @@ def test_a_file_that_is_cut_short_is_told_without_a_name(keep, said, tmp_path):
 
 
 def test_a_decoder_that_fails_tells_no_name(said, tmp_path):
-    datasets = [with_canaries(dataset) for dataset in dicom_series.slices(VOXELS)]
+    datasets = named()
     for dataset in datasets:
         dataset.PixelData = pydicom.encaps.encapsulate([b"ZZPHI^CANARY"])
         dataset["PixelData"].is_undefined_length = True
