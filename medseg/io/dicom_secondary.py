@@ -4,9 +4,9 @@ The files are MR Image Storage (PS3.3 A.4), which viewers stack and lay segmenta
 ImageType DERIVED, SECONDARY: no scanner made them, and they say so. They belong to a patient that
 there is not. Slices stay slices; columns and rows are turned as a radiologist looks at them.
 
-Whole numbers from -32768 to 65535 that fit into 16 bits are kept as they are, with a rescale
-intercept if they need one. Other values are scaled to 65536 steps between the lowest and the
-highest, so that each is off by at most half of the rescale slope.
+Whole numbers that fit into 16 bits are kept as they are, with a rescale intercept if they need one.
+Other values are scaled to 65536 steps between the lowest and the highest, so that each is off by at
+most half of the rescale slope.
 """
 
 from collections.abc import Iterator
@@ -131,10 +131,10 @@ def _voxels_on(target: Grid, voxels: NDArray[np.number], grid: Grid) -> NDArray[
 
 def _stored(voxels: NDArray[np.number]) -> _Stored:
     low, high = float(voxels.min()), float(voxels.max())
-    whole = np.array_equal(voxels, np.rint(voxels)) and low >= -32768 and high <= 65535
-    if whole and low >= 0:
+    whole = np.array_equal(voxels, np.rint(voxels))
+    if whole and low >= 0 and high <= 65535:
         return _Stored(voxels.astype(np.uint16))
-    if whole and high <= 32767:
+    if whole and low >= -32768 and high <= 32767:
         return _Stored(voxels.astype(np.int16))
     # What is stored is worked out with the numbers that the file's 16 characters hold.
     intercept = format_number_as_ds(low)

@@ -93,7 +93,8 @@ def test_validators_find_no_fault(tmp_path, scale):
     [
         pytest.param(0, 65535, 0, False, id="unsigned"),
         pytest.param(-32768, 32767, 1, False, id="signed"),
-        pytest.param(-1000, 60000, 0, True, id="as wide as 16 bits, shifted"),
+        pytest.param(-1000, 60000, 0, True, id="fewer than 65536, shifted"),
+        pytest.param(-70000, -4465, 0, True, id="far below, shifted"),
         pytest.param(0.25, 0.25, 0, True, id="one value that is not whole"),
         pytest.param(7, 7, 0, False, id="one value"),
     ],
@@ -117,14 +118,22 @@ def test_values_that_fit_are_kept(tmp_path, low, high, representation, rescaled)
         pytest.param(-1e6, 3e6, id="too wide"),
         pytest.param(1e-30, 2e-30, id="tiny"),
         pytest.param(0.5, 65535.5, id="a slope of 1"),
+        pytest.param(0, 59 * 1200, id="whole, too high"),
+        pytest.param(-59 * 1200, 0, id="whole, too low"),
     ],
 )
 def test_other_values_are_off_by_half_a_step(tmp_path, low, high):
     voxels = np.linspace(low, high, 60).astype(np.float32).reshape(SHAPE)
     made = write_secondary(tmp_path, voxels, Grid(SHAPE, np.diag([-1, -1, 1, 1])))
     step = (float(voxels.max()) - float(voxels.min())) / 65535
-    assert 0 < made.error <= step * 0.501
+    assert made.error <= step * 0.501
     np.testing.assert_allclose(read(made.files)[0], voxels, rtol=1e-6, atol=step * 0.501)
+
+
+def test_values_that_no_text_of_16_characters_tells_do_not_turn_over(tmp_path):
+    voxels = 123456789.1234567 + np.linspace(0, 1e-5, 60).reshape(SHAPE)
+    made = write_secondary(tmp_path, voxels, Grid(SHAPE, np.eye(4)))
+    assert 0 < made.error < 1e-6
 
 
 def test_a_window_shows_the_values(tmp_path):
