@@ -52,7 +52,7 @@ def facts_of(run: Run, scans: Scans, *, parts: Sequence[Run]) -> RunFacts:
         weights=_hashes(run),
         scores=read_csv(metrics) if metrics.exists() else (),
         calibration=_calibration(parts),
-        cleaning=run.read(CLEANING) or {},
+        cleaning=_cleaning(run),
         cleaning_effect=run.read(EFFECT) or {},
         phantom=training.get("phantom", is_phantom(Path(run.config["dataset_dir"]))),
     )
@@ -63,6 +63,13 @@ def _metadata(run: Run) -> dict[str, Any]:
         return find_bundle(run.config["bundle_root"]).metadata
     except UsageError:
         return {}
+
+
+def _cleaning(run: Run) -> dict[str, Any]:
+    told: dict[str, Any] = run.read(CLEANING) or {}
+    if told and run.trained and told["checkpoint_sha256"] != sha256_of(run.checkpoint):
+        return {"why_not": "the network has learnt more since rules were chosen; none is used"}
+    return told
 
 
 def _calibration(parts: Sequence[Run]) -> dict[str, Calibration]:

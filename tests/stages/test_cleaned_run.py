@@ -17,7 +17,9 @@ from medseg.runs import CLEANING, inference_of
 from medseg.stages import tune as tune_stage
 from medseg.stages.cleaning_effect import EFFECT, ScanEffect, effects
 from medseg.stages.display import Silent
+from medseg.stages.gather import facts_of
 from medseg.stages.held_out import held_out, predict_held_out, predicted
+from medseg.stages.pipeline_ensemble import _config as voting_config
 from medseg.stages.register import register
 from medseg.transforms import ReadVolumed
 
@@ -99,6 +101,22 @@ def test_a_registered_model_and_monai_clean_alike(cleaned, tmp_path):
     opened["initialize"]
     opened["run"]
     np.testing.assert_array_equal(masks_in(tmp_path)[item["scan_id"]], expected)
+
+
+def test_a_vote_of_networks_has_no_rules_of_one_of_them(cleaned, tmp_path):
+    run, _ = cleaned
+    config = voting_config([run], tmp_path)
+    assert inference_of(run)["cleaning"] == RULES
+    assert config["cleaning"] == {}
+
+
+def test_a_report_does_not_tell_rules_of_an_earlier_checkpoint(cleaned):
+    run, _ = cleaned
+    told = run.read(CLEANING)
+    assert facts_of(run, {}, parts=[run]).cleaning == told
+    run.write(CLEANING, {**told, "checkpoint_sha256": "0" * 64})
+    assert "has learnt more" in facts_of(run, {}, parts=[run]).cleaning["why_not"]
+    run.write(CLEANING, told)
 
 
 def test_rules_are_sought_among_what_the_network_itself_says(plain, monkeypatch):
