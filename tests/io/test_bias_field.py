@@ -38,7 +38,7 @@ def variation(image, body):
     return np.array([image[body == n].std() / image[body == n].mean() for n in (1, 2, 3)])
 
 
-@pytest.mark.parametrize("slices", [1, 2, 3, 24])
+@pytest.mark.parametrize("slices", [1, 2, 3, 12])
 def test_within_a_tissue_the_variation_drops_to_a_fifth(slices):
     shape = (64, 64, slices)
     image, body = shaded(shape), tissues(shape)
@@ -107,11 +107,11 @@ def test_each_channel_is_corrected_by_itself_and_lies_in_memory_as_before():
 
 
 def test_a_scan_is_prepared_for_training_as_for_inference(tmp_path):
-    shape, grid = (48, 40, 6), lpi_grid((48, 40, 6), SPACING_MM)
+    shape, grid = (48, 50, 6), lpi_grid((48, 50, 6), SPACING_MM)
     labels = read_manifest("uwmgi").labels
     write_image(tmp_path / "image.nii.gz", shaded(shape), grid)
     write_label_map(tmp_path / "label.nii.gz", tissues(shape), grid, labels)
-    options = {"organs": labels.names, "roi_px": (48, 48), "spacing_mm": SPACING_MM}
+    options = {"organs": labels.names, "roi_px": (52, 48), "spacing_mm": SPACING_MM}
     item = {"image": tmp_path / "image.nii.gz", "label": tmp_path / "label.nii.gz"}
     corrected = preprocessing(bias_correction=True, **options)(item)
     alone = preprocessing(("image",), bias_correction=True, **options)({"image": item["image"]})
