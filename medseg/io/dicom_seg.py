@@ -67,13 +67,17 @@ def write_seg(
         algorithm: What segmented it.
 
     Raises:
-        GeometryError: E-GRID, the masks are not of the series' shape.
+        GeometryError: E-GRID, the masks are not of the series' shape, or the sources are not as
+            many as its files.
         DataError: E-DCM-MIXED, the sources are not of one study.
         ResourceError: The disk is full or the file cannot be written.
     """
     if masks.shape != (len(labels.organs), *series.grid.shape):
         expected = f"{(len(labels.organs), *series.grid.shape)}"
         raise GeometryError(Problem("E-GRID", str(path), f"masks {masks.shape}", expected))
+    if len(sources) != len(series.files):
+        found = f"{len(sources)} headers"
+        raise GeometryError(Problem("E-GRID", series.scan_id, found, f"{len(series.files)}"))
     require_one_study(sources, subject=series.scan_id)
     name, version = (text.encode("ascii", "replace").decode()[:64] for text in algorithm)
     # The standard has neither empty.

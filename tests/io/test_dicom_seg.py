@@ -366,3 +366,5 @@ def test_masks_of_another_grid_are_refused(tmp_path):
         write(tmp_path / "seg.dcm", series, boxes()[..., 1:])
     with pytest.raises(GeometryError, match=r"E-GRID.*masks \(2, 20, 24, 12\)"):
         write(tmp_path / "seg.dcm", series, boxes()[1:])
+    with pytest.raises(GeometryError, match=r"E-GRID.*case1: 11 headers \(expected 12\)"):
+        write(tmp_path / "seg.dcm", series, boxes(), sources=sources_of(series)[1:])
