@@ -3,6 +3,7 @@
 ``png`` reads 16-bit slices, ``pictures`` PNG and TIFF of grey or RGB and the masks drawn so,
 ``tiff`` judges the latter; ``rle`` run-length masks, ``nifti`` volumes, label maps and masks,
 ``colour_tables`` writes what viewers call their codes, ``strict_yaml`` reads checked YAML files,
+``itk_headers`` and ``itk`` NRRD and MetaImage, ``images`` any of the volumes by its name,
 ``rtstruct`` draws contours for planning systems, ``dicom_seg`` keeps masks beside their images,
 ``atomic`` replaces a file whole or not at all. The names below load their module on first use, so
 that reading a slice never imports a volume library.
@@ -15,9 +16,12 @@ from medseg.lazy import loader
 if TYPE_CHECKING:
     from medseg.io.atomic import replacing
     from medseg.io.colour_tables import write_itksnap, write_slicer
+    from medseg.io.dicom_identity import Identity, read_identity
+    from medseg.io.dicom_peers import Peer, peer_of
     from medseg.io.dicom_seg import write_seg
     from medseg.io.dicom_sources import sources_of
     from medseg.io.dicom_written import Algorithm
+    from medseg.io.images import Reading, read_source
     from medseg.io.nifti import (
         Frame,
         Image,
@@ -36,14 +40,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "Algorithm": "dicom_written",
     "Frame": "nifti",
+    "Identity": "dicom_identity",
     "Image": "nifti",
+    "Peer": "dicom_peers",
     "PngHeader": "png",
+    "Reading": "images",
+    "peer_of": "dicom_peers",
     "read_header": "png",
+    "read_identity": "dicom_identity",
     "read_image": "nifti",
     "read_label_map": "nifti",
     "read_mask": "pictures",
     "read_picture": "pictures",
     "read_slice": "png",
+    "read_source": "images",
     "read_volume": "nifti",
     "replacing": "atomic",
     "sources_of": "dicom_sources",
@@ -61,14 +71,20 @@ _HOMES = {
 __all__ = [
     "Algorithm",
     "Frame",
+    "Identity",
     "Image",
+    "Peer",
     "PngHeader",
+    "Reading",
+    "peer_of",
     "read_header",
+    "read_identity",
     "read_image",
     "read_label_map",
     "read_mask",
     "read_picture",
     "read_slice",
+    "read_source",
     "read_volume",
     "replacing",
     "sources_of",
