@@ -67,7 +67,6 @@ class StudySteps:
         measured = scan["image"]
         modality = source.modality if isinstance(source, Series) else ""
         warnings: list[Problem] = list(scan.get("warnings", ()))
-        warnings += source.warnings if isinstance(source, Series) else ()
         warnings += _fit(scan, self.config, modality=modality)
         return {**self.steps.read(scan), "measured": measured, "told": warnings, "digest": digest}
 
