@@ -1,6 +1,7 @@
 """The rules of a run reach every way to its predictions, and predictions tell what they did."""
 
 import math
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,9 @@ from medseg.data.label_files import find_label_files, read_reference
 from medseg.engine.provenance import sha256_of
 from medseg.engine.tracking_pyfunc import Segmenter
 from medseg.runs import CLEANING, inference_of
+from medseg.stages import run as run_stage
 from medseg.stages import tune as tune_stage
+from medseg.stages.begin import Request
 from medseg.stages.cleaning_effect import EFFECT, ScanEffect, effects
 from medseg.stages.display import Silent
 from medseg.stages.gather import facts_of
@@ -101,6 +104,24 @@ def test_a_registered_model_and_monai_clean_alike(cleaned, tmp_path):
     opened["initialize"]
     opened["run"]
     np.testing.assert_array_equal(masks_in(tmp_path)[item["scan_id"]], expected)
+
+
+@pytest.mark.parametrize(
+    ("stage", "times"),
+    [
+        pytest.param("tune", 1, id="rules may be others"),
+        pytest.param("report", 0, id="nothing has changed"),
+    ],
+)
+def test_a_model_is_registered_anew_when_its_rules_were_sought(plain, monkeypatch, stage, times):
+    run, _ = plain
+    run.write("inference.json", {"channels": 1})
+    done = []
+    for name in ("tune", "report", "register"):
+        monkeypatch.setattr(run_stage, name, lambda *_args, name=name: done.append(name))
+    monkeypatch.setattr(run_stage, "tracked", lambda *_args, **_more: nullcontext())
+    run_stage.work(run, Request("uwmgi_segformer", stages=(stage,)), Silent())
+    assert done == [stage] + ["register"] * times
 
 
 def test_a_vote_of_networks_has_no_rules_of_one_of_them(cleaned, tmp_path):
