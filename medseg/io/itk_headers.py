@@ -255,7 +255,7 @@ def _meta_steps(text: _Text, n_axes: int) -> tuple[Numbers | None, Numbers | Non
 
 def _data_of(text: _Text, name: str) -> tuple[Path, int]:
     """Return the file of the voxels and where they begin in it."""
-    folder = text.path.parent
+    folder, name = text.path.parent, name.removeprefix("./")
     if name.upper() == "LOCAL":
         return text.path, text.n_bytes
     data = folder / name

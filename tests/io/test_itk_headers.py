@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - as everyone calls it
 from hypothesis import given
 from hypothesis import strategies as st
-from itk_files import codes_of, edited, image, save
+from itk_files import codes_of, edited, image, ramp, save
 
 from medseg.errors import DataError
 from medseg.geometry import axis_maps
@@ -172,6 +172,12 @@ def test_voxels_are_looked_for_beside_their_header_only(tmp_path, suffix, name, 
     (folder / "a.raw").rename(tmp_path / "away.raw")
     (folder / "link.raw").symlink_to(tmp_path / "away.raw")
     assert codes_of(path) == {code}
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_the_folder_may_be_named_by_a_dot(tmp_path, suffix):
+    path = edited(tmp_path / f"a{suffix}", ("a\\.raw", "./a.raw"))
+    assert np.array_equal(read_itk(path).voxels, ramp())
 
 
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])

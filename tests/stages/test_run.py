@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from medseg.data import read_manifest, read_scans
+from medseg.data import read_manifest, read_scans, read_splits
 from medseg.engine.tracking import default_uri
 from medseg.errors import UsageError
-from medseg.runs import CLEANING, open_run
+from medseg.runs import CLEANING, inference_config, open_run
 from medseg.stages.begin import STAGES, Request, begin
 from medseg.stages.display import Silent
 from medseg.stages.run import run
@@ -68,6 +68,15 @@ def test_of_one_validation_patient_no_rule_is_learnt(done):
     assert (told["patients"], told["rules"]) == (1, {})
     assert any("1 validation patient: with fewer than" in line for line in display.lines)
     assert finished.read("inference.json")["cleaning"] == {}
+
+
+def test_a_run_knows_what_its_training_side_measures(done):
+    finished, _, _ = done
+    sides = read_splits(finished.splits).fold(finished.config["fold"])
+    ranges = finished.read("ranges.json")
+    assert ranges["scans"] == len(sides.train) < sum(map(len, sides))
+    assert (ranges["modality"], ranges["scaled"]) == ("MR", True)
+    assert inference_config(finished.folder, {})["ranges"] == ranges
 
 
 def test_predictions_lie_on_the_scans_own_grid(done, tiny_phantom):
