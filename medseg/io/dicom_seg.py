@@ -28,7 +28,7 @@ from medseg.errors import GeometryError, Problem
 from medseg.geometry import Grid
 from medseg.io import dicom_written as written
 from medseg.io.dicom_sources import adopt_study, require_one_study
-from medseg.io.dicom_written import Algorithm
+from medseg.io.dicom_written import Algorithm, as_standard, meaning_of
 from medseg.labels import LabelSet, Organ
 from medseg.scan import Series
 
@@ -79,11 +79,10 @@ def write_seg(
         found = f"{len(sources)} headers"
         raise GeometryError(Problem("E-GRID", series.scan_id, found, f"{len(series.files)}"))
     require_one_study(sources, subject=series.scan_id)
-    name, version = (text.encode("ascii", "replace").decode()[:64] for text in algorithm)
-    # The standard has neither empty.
-    algorithm = Algorithm(name or written.MODEL_NAME, version or written.SOFTWARE_VERSIONS)
     with written.silenced():
-        dataset = _segmentation(masks, labels, sources, series=series, algorithm=algorithm)
+        dataset = _segmentation(
+            masks, labels, sources, series=series, algorithm=as_standard(algorithm)
+        )
     written.save(path, dataset)
 
 
@@ -124,8 +123,7 @@ def _segmentation(
 
 
 def _described(number: int, organ: Organ, algorithm: Algorithm) -> SegmentDescription:
-    # In whatever character set the images are, ASCII is ASCII.
-    meaning = (organ.meaning if organ.meaning.isascii() else "")[:64] or organ.name
+    meaning = meaning_of(organ)
     if not organ.snomed:
         category, kind = _KINDS.Tissue, Code(organ.name, _OWN_SCHEME, meaning)
     else:

@@ -4,6 +4,7 @@ They are written whole or not at all, and read back before they take their name.
 """
 
 import logging
+import os
 import warnings
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
@@ -18,6 +19,7 @@ from pydicom import Dataset, uid
 import medseg
 from medseg.errors import Problem, ResourceError
 from medseg.io.atomic import replacing
+from medseg.labels import Organ
 
 MANUFACTURER = "medseg"
 MODEL_NAME = "medseg"
@@ -43,6 +45,26 @@ def new_uid() -> uid.UID:
     Source: PS3.5 B.2.
     """
     return uid.generate_uid(prefix=None)
+
+
+def as_standard(algorithm: Algorithm) -> Algorithm:
+    r"""Return an algorithm in words that a DICOM element can hold; neither of them is empty.
+
+    >>> as_standard(Algorithm("a\\b", ""))[0]
+    'a/b'
+    """
+    name, version = (
+        text.encode("ascii", "replace").decode().replace("\\", "/")[:64] for text in algorithm
+    )
+    return Algorithm(name or MODEL_NAME, version or SOFTWARE_VERSIONS)
+
+
+def meaning_of(organ: Organ) -> str:
+    """Return what an organ is in words that fit any character set: patients keep theirs.
+
+    It is the name where the meaning is not ASCII; at most the 64 characters of LO.
+    """
+    return (organ.meaning if organ.meaning.isascii() else "")[:64] or organ.name
 
 
 def date_and_time(moment: datetime) -> tuple[str, str]:
@@ -97,7 +119,7 @@ def silenced() -> AbstractContextManager[None]:
 
 
 def save(path: Path, dataset: Dataset) -> None:
-    """Write a data set with its file meta information as a DICOM file.
+    """Write a data set with its file meta information as a DICOM file, for its owner's eyes alone.
 
     Args:
         path: The file to make or replace.
@@ -110,6 +132,8 @@ def save(path: Path, dataset: Dataset) -> None:
     with silenced():
         content = _content(dataset)
     with replacing(path, verify=lambda written: _verify(written, path, content)) as stream:
+        # It names a patient wherever its images do.
+        os.fchmod(stream.fileno(), 0o600)
         stream.write(content)
 
 

@@ -24,7 +24,9 @@ from medseg.io.dicom_written import (
     SERIES_NUMBERS,
     Algorithm,
     add_equipment,
+    as_standard,
     date_and_time,
+    meaning_of,
     new_uid,
     save,
     silenced,
@@ -66,7 +68,8 @@ def write_rtstruct(
     """
     _require_fit(masks, labels, sources, series)
     require_one_study(sources, subject=series.scan_id)
-    dataset = _about(sources[0], labels, algorithm)
+    algorithm = as_standard(algorithm)
+    dataset = _about(sources[0], algorithm)
     with silenced():
         dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(sources)]
         places_lps_mm = _places_lps_mm(sources, series)
@@ -92,15 +95,13 @@ def _require_fit(
         raise GeometryError(Problem("E-GRID", series.scan_id, found, f"{len(series.files)}"))
 
 
-def _about(source: Dataset, labels: LabelSet, algorithm: Algorithm) -> Dataset:
+def _about(source: Dataset, algorithm: Algorithm) -> Dataset:
     """Return a data set with all that is not about one organ."""
     dataset = Dataset()
     # Implicit: an explicit length of DS ends at 65534 bytes, and a contour may be longer.
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
     adopt_study(dataset, source)
-    if not "".join([*algorithm, *(organ.meaning for organ in labels.organs)]).isascii():
-        dataset.SpecificCharacterSet = "ISO_IR 192"
     add_equipment(dataset)
     date, time = date_and_time(datetime.now())
     dataset.SOPClassUID = uid.RTStructureSetStorage
@@ -220,7 +221,7 @@ def _observation(organ: Organ) -> Dataset:
         # Codes of national extensions are longer than SH takes: PS3.3 8.1.
         setattr(code, "CodeValue" if len(organ.snomed) <= 16 else "LongCodeValue", organ.snomed)
         code.CodingSchemeDesignator = "SCT"
-        code.CodeMeaning = (organ.meaning or organ.name)[:64]
+        code.CodeMeaning = meaning_of(organ)
         observation.RTROIIdentificationCodeSequence = [code]
     observation.RTROIInterpretedType = "ORGAN"
     observation.ROIInterpreter = None

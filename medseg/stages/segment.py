@@ -89,7 +89,7 @@ def _extras(wanted: Segmentation, config: Config) -> dict[str, Any]:
     from medseg.io.dicom_peers import peer_of
     from medseg.io.dicom_written import Algorithm
 
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in _name_of(wanted, config))
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in _name_of(wanted, config))
     extras: dict[str, Any] = {"algorithm": Algorithm(name or "medseg", __version__)}
     if wanted.deidentify:
         extras["clean"] = read_identity(wanted.deidentify).clean

@@ -80,3 +80,8 @@ def test_silence_lasts_until_the_last_thread_leaves(caplog):
     thread.join()
     assert caplog.records == []
     assert (warnings.filters, logging.getLogger("pydicom").level) == before
+
+
+def test_what_names_a_patient_is_its_owner_s_alone(tmp_path):
+    save(tmp_path / "made.dcm", dicom_series.slices()[0])
+    assert (tmp_path / "made.dcm").stat().st_mode & 0o777 == 0o600
