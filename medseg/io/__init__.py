@@ -16,6 +16,8 @@ from medseg.lazy import loader
 if TYPE_CHECKING:
     from medseg.io.atomic import replacing
     from medseg.io.colour_tables import write_itksnap, write_slicer
+    from medseg.io.dicom_identity import Identity, read_identity
+    from medseg.io.dicom_peers import Peer, peer_of
     from medseg.io.dicom_seg import write_seg
     from medseg.io.dicom_sources import sources_of
     from medseg.io.dicom_written import Algorithm
@@ -38,10 +40,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Algorithm": "dicom_written",
     "Frame": "nifti",
+    "Identity": "dicom_identity",
     "Image": "nifti",
+    "Peer": "dicom_peers",
     "PngHeader": "png",
     "Reading": "images",
+    "peer_of": "dicom_peers",
     "read_header": "png",
+    "read_identity": "dicom_identity",
     "read_image": "nifti",
     "read_label_map": "nifti",
     "read_mask": "pictures",
@@ -65,10 +71,14 @@ _HOMES = {
 __all__ = [
     "Algorithm",
     "Frame",
+    "Identity",
     "Image",
+    "Peer",
     "PngHeader",
     "Reading",
+    "peer_of",
     "read_header",
+    "read_identity",
     "read_image",
     "read_label_map",
     "read_mask",

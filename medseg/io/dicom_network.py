@@ -37,7 +37,25 @@ _IMAGES = (
     uid.SecondaryCaptureImageStorage,
     uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
 )
-_OTHERS = (uid.SegmentationStorage, uid.RTStructureSetStorage)
+# What lies in a study beside images: not for us, but it must not spoil the retrieval.
+_OTHERS = (
+    uid.SegmentationStorage,
+    uid.RTStructureSetStorage,
+    uid.RTPlanStorage,
+    uid.RTDoseStorage,
+    uid.PositronEmissionTomographyImageStorage,
+    uid.SpatialRegistrationStorage,
+    uid.RealWorldValueMappingStorage,
+    uid.GrayscaleSoftcopyPresentationStateStorage,
+    uid.KeyObjectSelectionDocumentStorage,
+    uid.BasicTextSRStorage,
+    uid.EnhancedSRStorage,
+    uid.ComprehensiveSRStorage,
+    uid.Comprehensive3DSRStorage,
+    uid.XRayRadiationDoseSRStorage,
+    uid.EncapsulatedPDFStorage,
+    uid.RawDataStorage,
+)
 _PLAIN = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 _COMPRESSED = (
     uid.RLELossless,
@@ -82,16 +100,17 @@ def fetch(
 
     def handle(event: evt.Event) -> int:
         try:
-            keep(event.encoded_dataset())
+            if not failures:
+                keep(event.encoded_dataset())
         except BaseException as error:  # pynetdicom would keep it to itself
             failures.append(error)
-            return 0xA700  # out of resources: the peer need not send the others
-        return _DONE
+        return 0xA700 if failures else _DONE  # out of resources: no use in sending the others
 
     asked = _identifier(study, series)
     options = {"ext_neg": roles, "evt_handlers": [(evt.EVT_C_STORE, handle)]}
-    with _associated(where, [build_context(_GET), *storage], **options) as association:
-        _require(association, _GET, where, "C-GET")
+    with _associated(where, "C-GET", [build_context(_GET), *storage], **options) as association:
+        if _GET not in {context.abstract_syntax for context in association.accepted_contexts}:
+            raise _unwilling(where, "C-GET")
         for _ in _answers(association.send_c_get(asked, _GET), where, "C-GET"):
             if failures:
                 raise failures[0]
@@ -108,7 +127,7 @@ def send(where: NetworkAddress, paths: Sequence[Path]) -> Iterator[tuple[Path, s
     """
     kinds = {_kind(path) for path in paths}
     contexts = [build_context(*kind) for kind in sorted(kinds)]
-    with _associated(where, contexts[:_MAX_CONTEXTS]) as association:
+    with _associated(where, "C-STORE of such files", contexts[:_MAX_CONTEXTS]) as association:
         for path in paths:
             asked_s = time.monotonic()
             try:
@@ -128,8 +147,7 @@ def send(where: NetworkAddress, paths: Sequence[Path]) -> Iterator[tuple[Path, s
 
 def _listed(where: NetworkAddress, study: str, series: str | None) -> set[str]:
     """Return the UIDs of all instances of a study or series. Source: PS3.4 C.6.2."""
-    with _associated(where, [build_context(_FIND)]) as association:
-        _require(association, _FIND, where, "C-FIND")
+    with _associated(where, "C-FIND", [build_context(_FIND)]) as association:
 
         def found(keyword: str, **keys: str) -> list[str]:
             query = Dataset()
@@ -176,10 +194,11 @@ def _kind(path: Path) -> tuple[str, str]:
 @contextmanager
 def _associated(
     where: NetworkAddress,
+    name: str,
     contexts: list[PresentationContext],
     **options: Any,  # noqa: ANN401
 ) -> Iterator[Any]:
-    """Open an association, and release it at the end, or abort it at an error."""
+    """Open an association for what `name` says, and release it, or abort it at an error."""
     entity = pynetdicom.AE(ae_title=where.own_title)
     entity.connection_timeout = min(CONNECT_S, where.timeout_s)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = where.timeout_s
@@ -190,7 +209,7 @@ def _associated(
     )
     try:
         if not association.is_established:
-            raise _not_made(association, where, time.monotonic() - began_s)
+            raise _not_made(association, where, name, began_s)
         yield association
         association.release()
     finally:
@@ -209,24 +228,27 @@ def _require_listening(where: NetworkAddress, timeout_s: float) -> None:
         ) from None
 
 
-def _not_made(association: Any, where: NetworkAddress, took_s: float) -> MedsegError:  # noqa: ANN401
+def _not_made(
+    association: Any,  # noqa: ANN401
+    where: NetworkAddress,
+    name: str,
+    began_s: float,
+) -> MedsegError:
     if association.is_rejected:
         found = f"refuses {where.own_title} to call {where.title}"
         fix = "have it registered there, or name another title with ?as=AET"
         return UsageError(Problem("E-PACS-AUTH", where.name, found, fix=fix))
     if association.acceptor.primitive:
-        found = "accepts nothing of what is asked of it"
-        return UsageError(Problem("E-PACS-REFUSED", where.name, found))
-    if took_s >= where.timeout_s:
+        return _unwilling(where, name)
+    if time.monotonic() - began_s >= where.timeout_s:
         return _silent(where)
     found = "is no DICOM application entity"
     return UsageError(Problem("E-PACS-PROTOCOL", where.name, found))
 
 
-def _require(association: Any, service: str, where: NetworkAddress, name: str) -> None:  # noqa: ANN401
-    if service not in {context.abstract_syntax for context in association.accepted_contexts}:
-        fix = "have it allowed there, or use dicomweb:"
-        raise UsageError(Problem("E-PACS-REFUSED", where.name, f"does not do {name}", fix=fix))
+def _unwilling(where: NetworkAddress, name: str) -> UsageError:
+    fix = "have it allowed there, or use dicomweb:"
+    return UsageError(Problem("E-PACS-REFUSED", where.name, f"does not do {name}", fix=fix))
 
 
 def _answers(

@@ -150,7 +150,10 @@ class Peer:
         """Raise unless all came that was listed: a volume that lacks its end looks whole."""
         if listed - came:
             n_came = len(listed & came)
-            found, fix = f"{n_came} of {len(listed)} instances came", "fetch the study again"
+            found, fix = (
+                f"{n_came} of {len(listed)} instances came",
+                "fetch it again, or name the series",
+            )
             raise DataError(Problem("E-PACS-PARTIAL", self.name, found, fix=fix))
 
 

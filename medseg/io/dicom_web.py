@@ -66,11 +66,11 @@ def fetch(
     """
     meter = _Meter()
     with _told(where), _client(where, meter.watch) as client:
-        if not client.search_for_studies(search_filters={"StudyInstanceUID": study}):
-            raise DataError(Problem("E-PACS-STUDY", where.name, f"has no study …{study[-6:]}"))
-        listed = _listed(client, study, series)
+        known = client.search_for_studies(search_filters={"StudyInstanceUID": study})
+        listed = _listed(client, study, series) if known else set()
         if not listed:
-            found = f"has no series …{(series or study)[-6:]} in study …{study[-6:]}"
+            part = f"series …{series[-6:]} in " if series and known else ""
+            found = f"has no {part}study …{study[-6:]}"
             raise DataError(Problem("E-PACS-STUDY", where.name, found))
         if series is None:
             parts = client.iter_study(study, media_types=_AS_STORED)

@@ -128,6 +128,18 @@ def test_a_study_is_fetched_segmented_and_its_results_stored(source, target, pac
     assert {number: came[number] for number in results} == results
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_report_in_the_study_comes_along(protocol, pacs, tmp_path):
+    made = dicom_series.slices(dicom_series.ramp((5, 4, 2)), study=f"reported {protocol}")
+    made[1].SOPClassUID, made[1].Modality = pydicom.uid.ComprehensiveSRStorage, "SR"
+    made[1].SeriesInstanceUID = dicom_series.uid("report", protocol)
+    del made[1].PixelData
+    peer = peer_of(getattr(pacs, protocol))
+    peer.store(dicom_series.write_series(tmp_path / "in", made))
+    came = held(peer.fetch(made[0].StudyInstanceUID, tmp_path / "out"))
+    assert sorted(dataset.Modality for dataset in came.values()) == ["MR", "SR"]
+
+
 def test_a_study_that_is_not_there_ends_with_3(pacs, model, tmp_path, capsys):
     words = ["predict", str(model), "-o", str(tmp_path / "out"), *SMALL, "-q"]
     assert main([*words, "--from", pacs.web, "--study", "1.2.3"]) == 3
@@ -182,7 +194,7 @@ def test_a_kind_that_a_pacs_does_not_take_is_told_and_the_others_are_stored(pacs
         "encoding.",
         f"error[E-PACS-PARTIAL]: {pacs.dimse}: 1 of 2 files are stored.",
     ]
-    with pytest.raises(UsageError, match=r"E-PACS-REFUSED.*accepts nothing of what is asked"):
+    with pytest.raises(UsageError, match=r"E-PACS-REFUSED.*does not do C-STORE of such"):
         peer_of(pacs.dimse).store(files[:1])
 
 

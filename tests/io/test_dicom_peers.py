@@ -8,12 +8,17 @@ import threading
 from contextlib import contextmanager
 
 import dicom_series
+import pydicom
+import pynetdicom
 import pytest
 from orthanc import free_port
+from pynetdicom import sop_class
 
 from medseg.errors import MedsegError, PartialError, ResourceError, UsageError
 from medseg.io.dicom_address import NetworkAddress, WebAddress, parse_address
 from medseg.io.dicom_peers import peer_of
+
+FIND = sop_class.StudyRootQueryRetrieveInformationModelFind
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,6 +138,57 @@ def test_a_server_that_says_nothing_is_left(tmp_path):
         for address in (f"dicomweb:http://{host}/dicom-web", f"dimse:A@{host}"):
             with pytest.raises(ResourceError, match=r"E-PACS-TIMEOUT.*nothing for 0\.2 s"):
                 peer_of(address, timeout_s=0.2).fetch("1.2.3", tmp_path / "out")
+
+
+@contextmanager
+def entity(*, service=FIND, find=lambda _: iter(()), title="A"):
+    """Run a DICOM application entity that offers one service; give the address of one called A."""
+    server = pynetdicom.AE(ae_title=title)
+    server.require_called_aet = True
+    server.add_supported_context(service)
+    handlers = [(pynetdicom.evt.EVT_C_FIND, find)]
+    port = free_port()
+    running = server.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    try:
+        yield f"dimse:A@127.0.0.1:{port}"
+    finally:
+        running.shutdown()
+
+
+def one_of_each(event):
+    """Answer a C-FIND: there is one series, with one instance."""
+    answer = pydicom.Dataset()
+    for element in event.identifier:
+        setattr(answer, element.keyword, element.value or "1.2.3")
+    yield 0xFF00, answer
+
+
+@pytest.mark.parametrize(
+    ("server", "kind", "told"),
+    [
+        pytest.param(
+            {"find": one_of_each}, UsageError, r"REFUSED.*: does not do C-GET\.", id="no C-GET"
+        ),
+        pytest.param(
+            {"service": sop_class.Verification},
+            UsageError,
+            r"REFUSED.*: does not do C-FIND\.",
+            id="no C-FIND",
+        ),
+        pytest.param(
+            {"title": "B"}, UsageError, r"AUTH.*: refuses MEDSEG to call A\.", id="another title"
+        ),
+        pytest.param(
+            {"find": lambda _: iter([(0xA700, None)])},
+            ResourceError,
+            r"REFUSED.*: refuses C-FIND with status A700\.",
+            id="a query that fails",
+        ),
+    ],
+)
+def test_an_entity_that_does_not_do_it_is_told(server, kind, told, tmp_path):
+    with entity(**server) as address, pytest.raises(kind, match=f"E-PACS-{told}"):
+        peer_of(address, timeout_s=5).fetch("1.2.3", tmp_path)
 
 
 def test_a_web_server_speaks_no_dimse(tmp_path):
