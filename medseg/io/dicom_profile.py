@@ -74,8 +74,8 @@ _SEQUENCES = {
     "SourceImageSequence",
     "VOILUTSequence",
 }
-# Legacy converted images keep here whatever the originals held.
-_SEQUENCES_REMOVED = {
+# Legacy converted images keep here whatever the originals held; an item there must be.
+_SEQUENCES_EMPTIED = {
     "UnassignedPerFrameConvertedAttributesSequence",
     "UnassignedSharedConvertedAttributesSequence",
 }
@@ -168,7 +168,9 @@ class Cleaning:
         return (_REMOVED if value else "") if needed else None
 
     def _sequence(self, element: DataElement, *, is_top: bool) -> DataElement | None:
-        if (is_top and element.keyword not in _SEQUENCES) or element.keyword in _SEQUENCES_REMOVED:
+        if element.keyword in _SEQUENCES_EMPTIED:
+            return DataElement(element.tag, "SQ", Sequence([Dataset()]))
+        if is_top and element.keyword not in _SEQUENCES:
             return None
         items = [_code(item) if _is_code(item) else self.of(item) for item in element.value]
         # An item from which all is gone says nothing, and would lack what its sequence wants.

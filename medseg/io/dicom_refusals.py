@@ -8,8 +8,10 @@ from pydicom.tag import BaseTag
 _CLEANABLE = {
     uid.MRImageStorage,
     uid.EnhancedMRImageStorage,
+    uid.LegacyConvertedEnhancedMRImageStorage,
     uid.CTImageStorage,
     uid.EnhancedCTImageStorage,
+    uid.LegacyConvertedEnhancedCTImageStorage,
 }
 _SCREENS = {"SCREEN SAVE", "SCREENSHOT", "SCREEN", "DOSE_INFO", "DOSE INFO", "PATIENT_PROTOCOL"}
 
