@@ -173,8 +173,24 @@ def write_series(folder, datasets=None, **options):
     return [save(dataset, folder / f"{k:03}.dcm") for k, dataset in enumerate(datasets)]
 
 
-def codes_of(source, **options):
-    """Return the codes of all that keeps a folder from being read."""
+def only(source, **options):
+    """Return the one series of a source."""
+    (series,) = find_series(source, **options)
+    return series
+
+
+def faults_of(source, **options):
+    """Return all that keeps a source from being read: codes, and the message."""
     with pytest.raises(DataError, match="E-") as caught:
         find_series(source, **options)
-    return {problem.code for problem in caught.value.problems}
+    return {problem.code for problem in caught.value.problems}, str(caught.value)
+
+
+def codes_of(source, **options):
+    """Return the codes of all that keeps a source from being read."""
+    return faults_of(source, **options)[0]
+
+
+def message_of(source, **options):
+    """Return what is said of all that keeps a source from being read."""
+    return faults_of(source, **options)[1]

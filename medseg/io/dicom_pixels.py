@@ -67,7 +67,7 @@ def _fill(room: NDArray[np.float32], path: Path, frames: Sequence[int]) -> None:
     for k, frame in enumerate(frames):
         try:
             with np.errstate(over="ignore"):
-                room[:, :, k] = _values(_sound(stored[frame], header), _rescaling(header, frame)).T
+                room[:, :, k] = _values(stored[frame], _rescaling(header, frame)).T
         except (ValueError, TypeError, LookupError):
             found = "its numbers cannot be rescaled"
             expected = "a slope and an intercept, or a table"
@@ -94,13 +94,6 @@ def _decoded(path: Path) -> tuple[Pixels, Dataset]:
         found = f"its pixels do not decode ({type(error).__name__})"
         problem = Problem("E-DCM-TRUNC", str(path), found, "whole pixels", COPY_AGAIN)
         raise DataError(problem) from None
-
-
-def _sound(pixels: Pixels, header: Dataset) -> Pixels:
-    """Return pixels without the bits that are not part of the stored number, sign extended."""
-    spare = pixels.dtype.itemsize * 8 - int(header.BitsStored)
-    # What leaves the type on the left is dropped; a signed type fills up with its sign.
-    return np.right_shift(np.left_shift(pixels, spare), spare) if spare > 0 else pixels
 
 
 def _values(stored: Pixels, rescaling: Dataset) -> Pixels:

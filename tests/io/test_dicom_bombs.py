@@ -99,6 +99,7 @@ def test_a_thousand_million_frames_are_refused_in_little_memory(tmp_path):
         pytest.param({"Rows": 65535, "Columns": 65535}, id="a slice of 65535 pixels a side"),
         pytest.param({"Columns": 9000}, id="a side beyond the limit"),
         pytest.param({"Rows": 8192, "Columns": 8192, "NumberOfFrames": 17}, id="4.5 GiB"),
+        pytest.param({"NumberOfFrames": 8193}, id="more frames than any scan has"),
     ],
 )
 def test_sizes_beyond_the_limits_are_refused(tmp_path, claims):

@@ -5,16 +5,11 @@ import shutil
 
 import dicom_series
 import pytest
-from dicom_series import SHAPE, codes_of, slices, write_series
+from dicom_series import SHAPE, codes_of, only, slices, write_series
 from pydicom.data import get_testdata_file
 
 from medseg.errors import DataError
 from medseg.io.dicom_series import find_series
-
-
-def only(source):
-    (series,) = find_series(source)
-    return series
 
 
 def test_other_files_are_passed_over_and_counted(tmp_path):

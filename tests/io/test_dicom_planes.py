@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_frames import multi_frame
-from dicom_series import OBLIQUE, SHAPE, codes_of, ramp, save, slices, uid
+from dicom_series import OBLIQUE, SHAPE, codes_of, only, ramp, save, slices, uid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.pixels.utils import compress
@@ -20,11 +20,6 @@ from medseg.io.dicom_pixels import read_series
 from medseg.io.dicom_series import find_series
 
 VALUES = ramp() * 2.0 - 1024
-
-
-def only(source, **options):
-    (series,) = find_series(source, **options)
-    return series
 
 
 @pytest.fixture
