@@ -138,3 +138,34 @@ def test_nothing_found_is_written_in_every_format(series, tmp_path):
     assert not seg.pixel_array.any()
     contours = pydicom.dcmread(tmp_path / "out" / "patient_rtstruct.dcm")
     assert not any("ContourSequence" in roi for roi in contours.ROIContourSequence)
+
+
+def image(path, *, sform=True, hole=False):
+    """A NIfTI image whose forms disagree, or which has none, or of which a voxel is no number."""
+    voxels = dicom_series.ramp().astype(np.float32)
+    voxels[3, 4, 5] = np.nan if hole else 1
+    made = nibabel.Nifti1Image(voxels, np.diag([1.5, 1.5, 3.0, 1.0]))
+    made.header.set_xyzt_units("mm")
+    made.set_sform(np.diag([-1.5, -1.5, 3.0, 1.0]), int(sform and not hole))
+    made.set_qform(np.diag([1.5, 1.5, 3.0, 1.0]), int(sform or hole))
+    nibabel.save(made, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "passes"),
+    [
+        pytest.param({}, "E-NII-FORMS", (["--use", "sform"], "LPS"), id="sform"),
+        pytest.param({}, "E-NII-FORMS", (["--use", "qform"], "RAS"), id="qform"),
+        pytest.param({"sform": False}, "E-NII-NOFORM", (["--assume-ras"], "RAS"), id="no form"),
+        pytest.param({"hole": True}, "E-NII-NAN", (["--nan-to-min"], "RAS"), id="no number"),
+    ],
+)
+def test_what_is_not_sound_passes_only_by_its_option(model, tmp_path, capsys, fault, code, passes):
+    path, (option, codes) = image(tmp_path / "scan.nii.gz", **fault), passes
+    words = ["predict", str(model), str(path), "-o", str(tmp_path / "out"), "--no-preview", *SMALL]
+    assert main(words) == 3
+    assert f"error[{code}]" in capsys.readouterr().err
+    assert main([*words, *option]) == 0
+    written = nibabel.load(tmp_path / "out" / "scan.nii.gz")
+    assert "".join(nibabel.aff2axcodes(written.affine)) == codes

@@ -9,18 +9,15 @@ import mlflow
 import nibabel
 import numpy as np
 import pytest
-import torch
 import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from untrained_run import untrained_run
 
-from medseg.bundle import Opened
 from medseg.data import read_manifest, read_scans
-from medseg.engine.checkpoints import export_weights, write_checkpoint
 from medseg.engine.tracking import Tracker, default_uri
 from medseg.errors import DataError, UsageError
 from medseg.runs import inference_config
-from medseg.stages.begin import Request, begin
 from medseg.stages.display import Silent
 from medseg.stages.register import register
 from medseg.stages.segment import Segmentation, segment
@@ -30,15 +27,7 @@ NAME = "uwmgi_segformer_demo"
 
 
 def a_run(data, output, *, score, seed=0):
-    """Return a run whose network never learnt anything, yet finds every organ somewhere."""
-    asked = Request("uwmgi_segformer", data=data, demo=True, output=output, device="cpu")
-    asked.settings["roi_px"] = "[64, 64]"
-    run = begin(asked, Silent())
-    torch.manual_seed(seed)
-    network = Opened(run.config)["network"]
-    state = {"network": network.state_dict(), "best_metric": score}
-    write_checkpoint(run.folder / "checkpoints" / "best.pt", state)
-    export_weights(run.folder / "weights.safetensors", network)
+    run = untrained_run(data, output, score=score, seed=seed)
     run.write("ranges.json", {"scans": 4, "modality": "MR", "slices": [80, 144]})
     return run
 
