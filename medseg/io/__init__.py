@@ -4,6 +4,7 @@
 ``tiff`` judges the latter; ``rle`` run-length masks, ``nifti`` volumes, label maps and masks,
 ``colour_tables`` writes what viewers call their codes, ``strict_yaml`` reads checked YAML files,
 ``itk_headers`` and ``itk`` NRRD and MetaImage, ``images`` any of the volumes by its name,
+``dicom_series`` finds DICOM series and ``dicom_pixels`` reads their voxels,
 ``rtstruct`` draws contours for planning systems, ``dicom_seg`` keeps masks beside their images,
 ``atomic`` replaces a file whole or not at all. The names below load their module on first use, so
 that reading a slice never imports a volume library.
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from medseg.io.colour_tables import write_itksnap, write_slicer
     from medseg.io.dicom_identity import Identity, read_identity
     from medseg.io.dicom_peers import Peer, peer_of
+    from medseg.io.dicom_pixels import read_series
     from medseg.io.dicom_seg import write_seg
+    from medseg.io.dicom_series import find_series
     from medseg.io.dicom_sources import sources_of
     from medseg.io.dicom_written import Algorithm
     from medseg.io.images import Reading, read_source
@@ -45,6 +48,7 @@ _HOMES = {
     "Peer": "dicom_peers",
     "PngHeader": "png",
     "Reading": "images",
+    "find_series": "dicom_series",
     "peer_of": "dicom_peers",
     "read_header": "png",
     "read_identity": "dicom_identity",
@@ -52,6 +56,7 @@ _HOMES = {
     "read_label_map": "nifti",
     "read_mask": "pictures",
     "read_picture": "pictures",
+    "read_series": "dicom_pixels",
     "read_slice": "png",
     "read_source": "images",
     "read_volume": "nifti",
@@ -76,6 +81,7 @@ __all__ = [
     "Peer",
     "PngHeader",
     "Reading",
+    "find_series",
     "peer_of",
     "read_header",
     "read_identity",
@@ -83,6 +89,7 @@ __all__ = [
     "read_label_map",
     "read_mask",
     "read_picture",
+    "read_series",
     "read_slice",
     "read_source",
     "read_volume",
