@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pydicom
+from pydicom.errors import InvalidDicomError
 
 from medseg.errors import DataError, MedsegError, PartialError, Problem, UsageError
 from medseg.io.atomic import replacing
@@ -137,8 +138,7 @@ class Peer:
                     BytesIO(content), specific_tags=asked, stop_before_pixels=True
                 )
                 held, uid = str(header.StudyInstanceUID), str(header.SOPInstanceUID)
-        except (EOFError, OSError, ValueError, KeyError, AttributeError, TypeError):
-            # pydicom's own error of a file that is none is a TypeError or an OSError.
+        except (InvalidDicomError, EOFError, OSError, ValueError, LookupError, AttributeError):
             found, expected = "sent something else", "DICOM instances"
         else:
             if held == study:

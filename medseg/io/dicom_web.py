@@ -5,7 +5,7 @@ The password goes to the host of the address and to no other: redirections are n
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,7 @@ def fetch(
     Raises:
         MedsegError: See `medseg.io.dicom_peers.Peer.fetch`.
     """
-    meter = _Meter()
-    with _told(where), _client(where, meter.watch) as client:
+    with _told(where), closing(_Meter()) as meter, _client(where, meter.watch) as client:
         known = client.search_for_studies(search_filters={"StudyInstanceUID": study})
         listed = _listed(client, study, series) if known else set()
         if not listed:
@@ -139,16 +138,21 @@ class _Meter:
 
     def __init__(self) -> None:
         self.held_bytes = 0
+        self._response: requests.Response | None = None
+
+    def close(self) -> None:
+        """Hang up, if there is more to come that nobody wants."""
+        if self._response is not None:
+            self._response.close()
 
     def watch(self, response: requests.Response, **_: Any) -> None:  # noqa: ANN401
         """Have the content of a response counted while it is read."""
-        chunks = response.iter_content
+        self._response, chunks = response, response.iter_content
 
         def counted(*args: Any, **options: Any) -> Iterator[bytes]:  # noqa: ANN401
             for chunk in chunks(*args, **options):
                 self.held_bytes += len(chunk)
                 if self.held_bytes > MAX_INSTANCE_BYTES:
-                    response.close()
                     raise _TooLargeError
                 yield chunk
 

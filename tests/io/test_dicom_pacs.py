@@ -9,7 +9,9 @@ from orthanc import instances_of, running_orthanc
 from random_bundle import SMALL, random_bundle
 
 from medseg.cli import main
-from medseg.errors import DataError, PartialError, ResourceError, UsageError
+from medseg.errors import DataError, PartialError, Problem, ResourceError, UsageError
+from medseg.io import dicom_peers, dicom_web
+from medseg.io.atomic import replacing
 from medseg.io.dicom_peers import peer_of
 
 PROTOCOLS = [pytest.param("web", id="DICOMweb"), pytest.param("dimse", id="C-FIND and C-GET")]
@@ -199,8 +201,6 @@ def test_a_kind_that_a_pacs_does_not_take_is_told_and_the_others_are_stored(pacs
 
 
 def test_a_retrieval_that_lacks_instances_leaves_nothing(pacs, tmp_path, monkeypatch):
-    from medseg.io import dicom_web
-
     files = dicom_series.write_series(
         tmp_path / "in", voxels=dicom_series.ramp((5, 4, 3)), study="incomplete"
     )
@@ -214,8 +214,42 @@ def test_a_retrieval_that_lacks_instances_leaves_nothing(pacs, tmp_path, monkeyp
 
 
 def test_an_instance_without_end_is_cut_off(pacs, study, tmp_path, monkeypatch):
-    from medseg.io import dicom_web
-
     monkeypatch.setattr(dicom_web, "MAX_INSTANCE_BYTES", 1000)
     with pytest.raises(DataError, match=r"E-PACS-SIZE.*sends an instance without end"):
         peer_of(pacs.web).fetch(study[0][0].StudyInstanceUID, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(b"no DICOM", "sent something else", id="not DICOM"),
+        pytest.param(b"", "sent something else", id="nothing"),
+        pytest.param(None, "sent an instance of another study", id="another study"),
+    ],
+)
+def test_what_was_not_asked_for_is_refused(content, told, pacs, study, tmp_path, monkeypatch):
+    other = dicom_series.slices(dicom_series.ramp((5, 4, 1)), study="another")[0]
+    sent = content
+    if sent is None:
+        sent = dicom_series.save(other, tmp_path / "other.dcm").read_bytes()
+    monkeypatch.setattr(dicom_web, "_contents", lambda _: [sent])
+    with pytest.raises(DataError, match=rf"E-PACS-CONTENT.*: {told} \(expected"):
+        peer_of(pacs.web).fetch(study[0][0].StudyInstanceUID, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_full_disk_ends_a_retrieval_and_leaves_nothing(
+    protocol, pacs, study, tmp_path, monkeypatch
+):
+    turns = iter([replacing])
+
+    def full(path):
+        for usual in turns:
+            return usual(path)
+        raise ResourceError(Problem("E-DISK", str(path), "no space left"))
+
+    monkeypatch.setattr(dicom_peers, "replacing", full)
+    with pytest.raises(ResourceError, match=r"E-DISK\]: .*00002\.dcm: no space left"):
+        peer_of(getattr(pacs, protocol)).fetch(study[0][0].StudyInstanceUID, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
