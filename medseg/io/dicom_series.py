@@ -27,7 +27,7 @@ from medseg.errors import DataError, Problem
 from medseg.io.dicom_files import list_dicom
 from medseg.io.dicom_headers import Header, as_modality, numbers, read_header, tail
 from medseg.io.dicom_planes import Plane, planes_of
-from medseg.io.dicom_volume import faults, grid_of, ordered, plane_name
+from medseg.io.dicom_volume import crosses, faults, grid_of, ordered, plane_name
 from medseg.io.dicom_written import silenced
 from medseg.io.nifti_claims import MAX_BYTES
 from medseg.scan import Series
@@ -102,9 +102,26 @@ def _look(source: Path) -> _Looked:
             twin = seen.setdefault(instance, header)
             looked.problems.extend([] if twin is header else [_twins(twin, header)])
             looked.images.setdefault(header.series_uid, []).append(header)
+    _set_localizers_apart(looked)
     looked.warnings.extend(_passed_over(source, listing.n_foreign, listing.n_links, copies))
     looked.warnings.extend(_of_other_kinds(source, looked.others) if looked.images else [])
     return looked
+
+
+def _set_localizers_apart(looked: _Looked) -> None:
+    """Move series of crossing planes to the other files, unless there is nothing else.
+
+    Not every scanner writes into a localizer that it is one.
+    """
+    crossing = [
+        uid
+        for uid, headers in looked.images.items()
+        if len(looked.images) > 1 and crosses([p for h in headers for p in planes_of(h)[0]])
+    ]
+    if len(crossing) < len(looked.images):
+        for uid in crossing:
+            headers = looked.images.pop(uid)
+            looked.others.extend(header._replace(kind="localizer") for header in headers)
 
 
 def _twins(one: Header, other: Header) -> Problem:

@@ -34,6 +34,16 @@ def plane_name(plane: Plane) -> str:
     return ("sagittal", "coronal", "axial")[int(normal.argmax())]
 
 
+def crosses(planes: Sequence[Plane]) -> bool:
+    """Return whether planes cross each other as those of a localizer do.
+
+    They do when no more than half of them are parallel.
+    """
+    normals = np.array([_axes(plane)[:, 2] for plane in planes]).reshape(-1, 3)
+    parallel = np.abs(normals @ normals.T) > np.cos(np.radians(20))
+    return len(planes) > 1 and 2 * int(parallel.sum(axis=1).max()) <= len(planes)
+
+
 def ordered(planes: Sequence[Plane]) -> list[Plane]:
     """Return planes in the order of their position along the normal of the first; stable."""
     normal = _axes(planes[0])[:, 2]

@@ -206,6 +206,23 @@ def test_what_lies_beside_a_series_is_passed_over_with_a_warning(tmp_path):
     assert "3 files of kind localizer" in message_of(tmp_path, wanted="7")
 
 
+def test_a_localizer_that_does_not_say_so_does_no_harm_beside_a_series(tmp_path):
+    write_series(tmp_path / "MR")
+    write_series(tmp_path / "LOC", localizer(ImageType=["ORIGINAL", "PRIMARY", "M"]))
+    series = only(tmp_path)
+    assert series.grid.shape == SHAPE
+    assert "3 files of kind localizer" in series.warnings[0].found
+    # Alone it is a series whose slices do not fit together.
+    assert codes_of(tmp_path / "LOC") == {"E-DCM-MIXED"}
+
+
+def test_a_series_with_one_slice_of_another_plane_is_no_localizer(tmp_path):
+    write_series(tmp_path / "MR")
+    stray = slices(iop=dicom_series.CORONAL, name="other")[:1]
+    write_series(tmp_path / "other", [*slices(name="other")[1:], *stray])
+    assert codes_of(tmp_path) == {"E-DCM-SERIES"}
+
+
 def test_a_secondary_capture_with_a_position_is_an_image(tmp_path):
     write_series(tmp_path, SOPClassUID=SecondaryCaptureImageStorage, Modality="OT")
     assert only(tmp_path).modality == "OT"

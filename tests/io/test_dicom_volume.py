@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from medseg.io.dicom_planes import Plane
-from medseg.io.dicom_volume import faults, grid_of, ordered, plane_name
+from medseg.io.dicom_volume import crosses, faults, grid_of, ordered, plane_name
 
 SIZE_PX = (20, 24)
 
@@ -102,3 +102,27 @@ def test_a_slice_given_twice_is_found(planes, k):
 def test_planes_are_called_as_radiologists_call_them(cosines, name):
     plane = Plane(Path("a"), 0, np.zeros(3), np.array(cosines, float), np.ones(2), 1.0)
     assert plane_name(plane) == name
+
+
+@pytest.mark.parametrize(
+    ("planes", "found"),
+    [
+        pytest.param("", False, id="none"),
+        pytest.param("a", False, id="one"),
+        pytest.param("ac", True, id="two that cross"),
+        pytest.param("aaacccsss", True, id="three of each"),
+        pytest.param("aac", False, id="most are parallel"),
+        pytest.param("aacs", True, id="half are parallel"),
+    ],
+)
+def test_planes_of_a_localizer_cross(planes, found):
+    cosines = {
+        "a": [[1, 0, 0], [0, 1, 0]],
+        "c": [[1, 0, 0], [0, 0, -1]],
+        "s": [[0, 1, 0], [0, 0, -1]],
+    }
+    made = [
+        Plane(Path(name), 0, np.zeros(3), np.array(cosines[name], float), np.ones(2), 1.0)
+        for name in planes
+    ]
+    assert crosses(made) is found
