@@ -89,7 +89,9 @@ def _extras(wanted: Segmentation, config: Config) -> dict[str, Any]:
     from medseg.io.dicom_peers import peer_of
     from medseg.io.dicom_written import Algorithm
 
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in _name_of(wanted, config))
+    name = "".join(
+        c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in _name_of(wanted, config)
+    )
     extras: dict[str, Any] = {"algorithm": Algorithm(name or "medseg", __version__)}
     if wanted.deidentify:
         extras["clean"] = read_identity(wanted.deidentify).clean
@@ -121,6 +123,8 @@ def _fetched(wanted: Segmentation) -> Iterator[list[Study]]:
         studies = []
         for number, uid in enumerate(wanted.studies, 1):
             name = f"study_{uid.rpartition('.')[2][-8:]}"
-            peer.fetch(uid, Path(folder, str(number)))
+            # Of a whole UID only that series is fetched; what else names one is looked for here.
+            series = wanted.series if wanted.series and "." in wanted.series else None
+            peer.fetch(uid, Path(folder, str(number)), series)
             studies.append(Study(Path(folder, str(number)), name, wanted.series))
         yield studies

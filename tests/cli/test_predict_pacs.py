@@ -65,6 +65,17 @@ def test_results_that_could_not_be_sent_are_sent_by_a_second_run(pacs, model, tm
     assert held(pacs, study) == ["MR", "SEG"]
 
 
+def test_of_two_series_one_is_fetched_by_its_uid(pacs, model, tmp_path, capsys):
+    study = stored(pacs, tmp_path / "a", "two series")
+    other = dicom_series.write_series(tmp_path / "b", study="two series", name="other")
+    peer_of(pacs.dimse).store(other)
+    words = ["predict", str(model), "--from", pacs.web, "--study", study, *SMALL]
+    words += ["-o", str(tmp_path / "out")]
+    assert main(words) == 3
+    assert "error[E-DCM-SERIES]" in capsys.readouterr().err
+    assert main([*words, "--series", str(dicom_series.uid("two series", "other"))]) == 0
+
+
 def test_a_study_that_the_pacs_does_not_have_is_said(pacs, model, tmp_path, capsys):
     words = ["predict", str(model), "--from", pacs.web, "--study", "1.2.3.4.5"]
     assert main([*words, "-o", str(tmp_path / "out"), *SMALL]) == 3
