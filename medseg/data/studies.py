@@ -45,7 +45,8 @@ class Studies(NamedTuple):
 def studies(sources: Iterable[Study], *, manifest: str) -> Studies:
     """Return unlabelled items of images, scan folders, DICOM, data folders and lists of these.
 
-    DICOM is looked through when its turn comes, by `found`, unless all of its series are wanted.
+    DICOM is looked through when its turn comes, by `found`, unless some of its series are named:
+    their outputs then have the last digits of their UIDs in their names.
     Of two scans with one name the second is a problem: its prediction would overwrite the first's.
     """
     items: dict[str, Item] = {}
@@ -74,7 +75,7 @@ def found(item: Item) -> Item:
     # pydicom takes a third of a second to import, and most data are not DICOM.
     from medseg.io.dicom_series import find_series
 
-    (series,) = find_series(source, wanted=item.get("series"))
+    (series,) = find_series(source)
     return {**item, "image": replace(series, scan_id=item["scan_id"])}
 
 
@@ -127,16 +128,18 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _of_dicom(study: Study) -> list[Item]:
-    """Return the item of a DICOM folder or file, or one for each of its series."""
-    # A relative path such as "." has no name of its own.
-    own = Path(os.path.abspath(study.image))  # noqa: PTH100 - resolve() would follow links
-    name = study.name or (own.name if own.is_dir() else own.stem)
-    if study.series != "all":
-        return [{**_unlabelled(name, study.image), "series": study.series}]
+    """Return the item of a DICOM folder or file, or one for each of its series that is wanted."""
+    if study.series is None:
+        # A relative path such as "." has no name of its own.
+        own = Path(os.path.abspath(study.image))  # noqa: PTH100 - resolve() would follow links
+        name = study.name or (own.name if own.is_dir() else own.stem)
+        return [_unlabelled(name, study.image)]
     from medseg.io.dicom_series import find_series
 
-    every = find_series(study.image, wanted="all")
-    return [_unlabelled(series.scan_id, series) for series in every]
+    chosen = find_series(study.image, wanted=study.series)
+    if study.name and len(chosen) == 1:
+        chosen = [replace(chosen[0], scan_id=study.name)]
+    return [_unlabelled(series.scan_id, series) for series in chosen]
 
 
 def _unlabelled(scan_id: str, image: Path | Scan | Series) -> Item:
