@@ -37,16 +37,21 @@ def read_csv(path: Path) -> list[OrganScore]:
     """Return the scores that `write_csv` wrote.
 
     Raises:
-        DataError: A column is missing, or a number is none (E-CSV).
+        DataError: The file cannot be read (E-IO), or is no such table: a column is missing, or a
+            number is none (E-CSV).
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     try:
-        return [_score(row) for row in rows]
-    except (KeyError, ValueError) as fault:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_score(row) for row in csv.DictReader(file)]
+    except OSError as error:
+        found = f"cannot be read: {error.strerror or type(error).__name__}"
+        raise DataError(Problem("E-IO", str(path), found)) from error
+    # A row that is cut short has None in the place of a number, which is a TypeError.
+    except (KeyError, ValueError, TypeError, csv.Error) as fault:
         expected = f"columns {', '.join(COLUMNS)}"
         fix = "write it with 'medseg evaluate --csv'"
-        raise DataError(Problem("E-CSV", str(path), f"no scores: {fault}", expected, fix)) from None
+        found = f"no scores: {str(fault)[:200]}"
+        raise DataError(Problem("E-CSV", str(path), found, expected, fix)) from None
 
 
 def _score(row: Mapping[str, str]) -> OrganScore:

@@ -116,3 +116,31 @@ def test_text_names_the_worst_scans_where_it_has_the_scores():
     assert "Worst scans, by Dice (HD95)\n  stomach: case1_day2 missed, case1_day0 0.800" in text
     assert max(map(len, text.splitlines())) <= 120
     assert "Worst" not in summary_text(summarise(SCORES))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(b"\x80", "E-CSV.*no scores: 'utf-8' codec", id="no text"),
+        pytest.param(b"scan_id,organ\nx", "E-CSV.*no scores: 'status'", id="a column too few"),
+        pytest.param(b"a\n" + b"x" * (1 << 24) + b"x", "E-CSV.*field larger", id="endless"),
+    ],
+)
+def test_what_is_no_table_of_scores_is_refused(tmp_path, content, told):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        read_csv(path)
+
+
+def test_a_row_that_is_cut_short_is_refused(tmp_path):
+    write_csv(tmp_path / "scores.csv", SCORES[:1])
+    whole = (tmp_path / "scores.csv").read_text()
+    (tmp_path / "scores.csv").write_text(whole.rpartition(",")[0])
+    with pytest.raises(DataError, match=r"E-CSV.*not 'NoneType'"):
+        read_csv(tmp_path / "scores.csv")
+
+
+def test_scores_that_cannot_be_opened_are_told(tmp_path):
+    with pytest.raises(DataError, match=r"E-IO.*Is a directory"):
+        read_csv(tmp_path)
