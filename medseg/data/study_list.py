@@ -63,8 +63,11 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     text = _text(path)
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(text.splitlines(), restkey="more than the header has")
-        for row in reader:
-            yield f"line {reader.line_num}", row
+        try:
+            for row in reader:
+                yield f"line {reader.line_num}", row
+        except csv.Error as fault:
+            raise DataError(Problem("E-LIST", str(path), f"is no CSV: {fault}")) from fault
         return
     try:
         content = json.loads(text)

@@ -53,6 +53,7 @@ def test_json_may_hold_bare_paths(tmp_path):
         pytest.param("l.csv", "image,name\n,x\n", "line 2: has no image", id="no image"),
         pytest.param("l.csv", "image,name\na,../x\n", "its name has more than", id="traversal"),
         pytest.param("l.csv", "image,name\na,..\n", "its name has more than", id="dots"),
+        pytest.param("l.csv", "image\n" + "x" * (1 << 25), "is no CSV: field la", id="long field"),
         pytest.param("l.json", "{", "is no JSON", id="no JSON"),
         pytest.param("l.json", '{"image": "a"}', "is no list", id="no list"),
         pytest.param("l.json", "[[]]", "entry 1: image is no text", id="no text"),
