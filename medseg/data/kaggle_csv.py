@@ -19,6 +19,7 @@ from medseg.errors import Problem
 COLUMNS = ("id", "class", "segmentation")
 SUBMITTED = ("id", "class", "predicted")
 _ID = "such as case123_day20_slice_0001"
+_DIGITS = 10  # a slice's name has fewer; of thousands Python makes no number
 
 
 class Row(NamedTuple):
@@ -126,7 +127,7 @@ class _Table:
 
     def _slice(self, name: str, line: int) -> tuple[dict[tuple[int, str], Row] | None, int]:
         scan_id, _, number = name.rpartition("_slice_")
-        if not (scan_id and number.isascii() and number.isdigit()):
+        if not (scan_id and number.isascii() and number.isdigit() and len(number) < _DIGITS):
             self.nameless.setdefault(name, line)
             return None, 0
         return self.scans.setdefault(scan_id, {}), int(number)

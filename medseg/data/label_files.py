@@ -210,5 +210,6 @@ def _coded(path: Path, codes: set[int]) -> tuple[NDArray[np.uint8], Grid]:
 
 
 def _parts(name: str) -> Iterator[tuple[str, int]]:
-    for word, digits in re.findall(r"(\D*)(\d*)", name):
+    # A table's name may have thousands of digits, of which Python makes no number.
+    for word, digits in re.findall(r"(\D*)(\d{0,18})", name):
         yield word, int(digits or -1)

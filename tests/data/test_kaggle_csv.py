@@ -149,3 +149,11 @@ def test_a_mask_longer_than_a_csv_field_used_to_be(labels):
 def test_a_missing_file_is_a_problem(tmp_path):
     (problem,) = read_labels(tmp_path / "train.csv", ORGANS).problems
     assert problem.code == "E-IO"
+
+
+def test_a_number_of_more_digits_than_python_reads_names_no_slice(labels):
+    table = labels(HEADER + GOOD.replace("0001", "1" * 5000))
+    assert table.scans == {}
+    (problem,) = table.problems
+    assert problem.code == "E-ORPHAN"
+    assert len(str(problem)) < 300

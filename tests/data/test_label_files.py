@@ -10,6 +10,7 @@ from medseg.data.label_files import (
     PlacedMasks,
     find_label_files,
     find_references,
+    natural,
     read_reference,
     unmatched,
 )
@@ -240,3 +241,8 @@ def test_scans_of_one_side_alone_are_named():
         ("W-MISSING", "a", "warning"),
         ("W-SURPLUS", "c", "warning"),
     ]
+
+
+def test_names_of_more_digits_than_python_reads_are_sorted_too():
+    long = "case" + "9" * 5000
+    assert sorted([long, "case10", "case2"], key=natural) == ["case2", "case10", long]
