@@ -14,6 +14,12 @@ from typing import Any, NamedTuple
 
 from medseg.errors import DataError, Problem
 
+# Of JSON itself, and of content that is another than it should be: OverflowError is of Infinity.
+_NOT_UNDERSTOOD = (
+    *(OSError, ValueError, RecursionError),
+    *(KeyError, AttributeError, TypeError, OverflowError),
+)
+
 
 class Told(NamedTuple):
     """What the file tells: the channels' names in order, and the organs' codes by name."""
@@ -36,8 +42,8 @@ def read_dataset_json(root: Path) -> Told:
         channels = facts.get("channel_names") or facts.get("modality") or {}
         ordered = [channels[key] for key in sorted(channels, key=int)]
         codes = dict(_code(path, *pair) for pair in facts["labels"].items())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        found = f"is not understood: {type(error).__name__}: {error}"
+    except _NOT_UNDERSTOOD as error:
+        found = f"is not understood: {type(error).__name__}: {str(error)[:200]}"
         expected = "channel_names (or modality) and labels, as nnU-Net or the Decathlon write them"
         raise DataError(Problem("E-DATASET", str(path), found, expected)) from error
     return Told(
@@ -59,7 +65,7 @@ def named(text: object) -> str:
 def _code(path: Path, key: str, value: Any) -> tuple[str, int]:  # noqa: ANN401 - JSON
     """Return name and code, whichever of the two is the key."""
     if isinstance(value, list):
-        found = f"label {key!r} is a region of the codes {value}"
+        found = f"label {key[:80]!r} is a region of the codes {str(value)[:200]}"
         fix = "give label maps with one code an organ, and name them with --labels"
         raise DataError(Problem("E-DATASET", str(path), found, "one code a label", fix))
     return (str(value), int(key)) if isinstance(value, str) else (key, int(value))

@@ -57,6 +57,8 @@ def test_a_table_needs_its_labels_named(root, tmp_path, capsys):
     [
         pytest.param('{"labels": {"a": [1, 2]}}', 3, "is a region of the codes", id="regions"),
         pytest.param("{", 3, "is not understood", id="no JSON"),
+        pytest.param("[" * 100_000, 3, "is not understood: RecursionError", id="no end"),
+        pytest.param('{"labels": {"a": Infinity}}', 3, "OverflowError", id="infinity"),
         pytest.param(
             '{"channel_names": {"0": "t"}, "labels": {"b": 0, "x": 1}}',
             3,
