@@ -33,6 +33,7 @@ _COLOURS = {
 }
 _SAMPLES = {2: "signed numbers", 3: "floating-point numbers"}
 _MAX_TAGS = 256
+_MAX_PIECES = 3 * (MAX_SIDE_PX // 16) ** 2  # tiles are of 16 pixels a side at least, section 15
 _ADVICE = "save it as one page of 8- or 16-bit grey or 8-bit RGB"
 
 
@@ -101,6 +102,9 @@ def _tags(path: Path, order: str, table: bytes) -> dict[int, tuple[int, ...]]:
         tag, kind, count = struct.unpack_from(order + "HHI", table, at)
         if tag not in _WANTED or kind not in _TYPES:
             continue
+        if count > _MAX_PIECES:
+            found = f"{count} values in tag {tag}"
+            raise fault(path, "E-FORMAT", found, f"up to {_MAX_PIECES}", COPY_AGAIN)
         code = f"{order}{count}{_TYPES[kind]}"
         size = struct.calcsize(code)
         if size > 4:

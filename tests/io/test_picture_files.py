@@ -138,6 +138,10 @@ REFUSED = [
         id="endless table",
     ),
     pytest.param(
+        "a.tif", struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 273, 4, 2**32 - 1, 8, 0),
+        r"E-FORMAT.*4294967295 values in tag 273.*up to 786432", id="endless tag",
+    ),
+    pytest.param(
         "a.tif", struct.pack("<2sHIHI", b"II", 42, 8, 0, 0), r"E-FORMAT.*without size",
         id="empty table",
     ),
