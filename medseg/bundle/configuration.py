@@ -194,8 +194,11 @@ def _refused(error: RuntimeError) -> UsageError | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except ValueError as fault:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        found = f"cannot be read: {error.strerror or type(error).__name__}"
+        raise UsageError(Problem("E-BUNDLE", str(path), found)) from error
+    except (ValueError, RecursionError) as fault:
         raise UsageError(Problem("E-BUNDLE", str(path), f"is no JSON: {fault}")) from fault
     if not isinstance(content, dict):
         raise UsageError(Problem("E-BUNDLE", str(path), "is no JSON object", "{…}"))
@@ -217,7 +220,7 @@ def _value(text: object) -> object:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
