@@ -339,8 +339,12 @@ def _shared_patients(groups: Sequence[Sequence[str]]) -> list[Problem]:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts case2 before case10."""
-    text = "".join(c if c.isdigit() else f" {c} " for c in name)
-    return [(int(word), "") if word.isdigit() else (0, word) for word in text.split()]
+    # Raised digits are no decimals, and of thousands of digits Python makes no number.
+    text = "".join(c if c.isdecimal() else f" {c} " for c in name)
+    return [
+        (int(word), "") if word.isdecimal() and len(word) < 19 else (0, word)
+        for word in text.split()
+    ]
 
 
 def _json(facts: Mapping[str, Any]) -> str:

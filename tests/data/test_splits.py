@@ -11,6 +11,7 @@ from medseg.data.hashes import scan_hash, slice_hashes, twins
 from medseg.data.manifest import read_manifest
 from medseg.data.readers import read_scans
 from medseg.data.splits import (
+    ScanFacts,
     SliceSplit,
     Splits,
     make_splits,
@@ -329,3 +330,11 @@ def test_the_slices_of_a_seed_never_change():
 
 
 TEST_SLICES_OF_SEED_0 = {("case1_day0", 1), ("case1_day0", 3)}
+
+
+def test_names_with_any_digits_are_sorted():
+    long = "case" + "9" * 5000
+    facts = ScanFacts(patient="p", sha256="0" * 64, organ_slices={})
+    scans = dict.fromkeys((long, "case\u00b2", "case10", "case2"), facts)
+    splits = Splits((("q",), ("p",)), {**scans, "other": facts.model_copy(update={"patient": "q"})})
+    assert splits.fold(1).test == (long, "case\u00b2", "case2", "case10")
