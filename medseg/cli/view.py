@@ -36,7 +36,7 @@ def view(
 
     RUN_OR_FOLDER is a run, which knows its data, or a folder of predictions:
     <scan>.nii.gz, or <scan>_<organ>.nii.gz; metrics.csv in it orders the list. Only this machine
-    reaches the page.
+    reaches the page, at the address that is told.
     """
     from medseg.stages.view import shown
     from medseg.stages.view import view as serve

@@ -1,18 +1,21 @@
 """The viewer's server: a page, its scripts and the volumes of known cases, for this machine alone.
 
 It listens on 127.0.0.1 and answers only requests that name this machine as their host, so that no
-page of another origin reaches it by a name that it lets point here. Paths are looked up, never
-opened: what is not a fixed name or the number of a case is not there.
+page of another origin reaches it by a name that it lets point here. Other users of this machine,
+and pages that guess the port, lack the token that every path begins with. Paths are looked up,
+never opened: what is not a fixed name or the number of a case is not there.
 """
 
 import json
 import logging
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from secrets import compare_digest
 from typing import NamedTuple
 
 from medseg.errors import DataError, MedsegError, Problem, ResourceError
@@ -100,12 +103,13 @@ def _fault(error: MedsegError) -> Answer:
     return Answer(json.dumps(problems).encode(), "application/json", status)
 
 
-def bound(answer: Routes, *, port: int) -> ThreadingHTTPServer:
+def bound(answer: Routes, *, port: int, token: str) -> ThreadingHTTPServer:
     """Return a server that listens on this machine, its thread a request.
 
     Args:
         answer: As `routes` makes it.
         port: 0 takes a free one.
+        token: What the path of every request begins with, ``/TOKEN/``; see `new_token`.
 
     Raises:
         ResourceError: The port is in use (E-PORT).
@@ -113,6 +117,7 @@ def bound(answer: Routes, *, port: int) -> ThreadingHTTPServer:
 
     class Handler(_Handler):
         routes = staticmethod(answer)
+        expected = token.encode()
 
     try:
         return ThreadingHTTPServer((HOST, port), Handler)
@@ -122,10 +127,16 @@ def bound(answer: Routes, *, port: int) -> ThreadingHTTPServer:
         raise ResourceError(Problem("E-PORT", f"{HOST}:{port}", reason, fix=fix)) from error
 
 
+def new_token() -> str:
+    """Return a token that nobody guesses, 128 bits in letters that a path may have."""
+    return secrets.token_urlsafe(16)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answer GET and HEAD by the routes; everything else is refused."""
 
     routes: Routes
+    expected: bytes
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "medseg", ""
     timeout = 60.0
@@ -145,15 +156,20 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Tell requests to those who ask for everything."""
-        _LOG.debug("%r", format % args)
+        """Tell requests to those who ask for everything, the token left out."""
+        _LOG.debug("%r", (format % args).replace(self.expected.decode(), "TOKEN"))
 
     def _answer(self, *, with_body: bool) -> None:
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or not _THIS_MACHINE.fullmatch(hosts[0].strip()):
             self.send_error(HTTPStatus.FORBIDDEN, "Only this machine is answered")
             return
-        found = self.routes(self.path.partition("?")[0])
+        token, slash, path = self.path.partition("?")[0].removeprefix("/").partition("/")
+        # In constant time: how long a refusal takes tells nothing of the token.
+        if not compare_digest(token.encode("utf-8", "surrogateescape"), self.expected):
+            self.send_error(HTTPStatus.FORBIDDEN, "The address lacks its token")
+            return
+        found = self.routes(slash + path)
         if found is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return

@@ -8,7 +8,7 @@ from medseg.data.findings import log_warnings
 from medseg.data.manifest import read_manifest
 from medseg.errors import Problem, Stopped
 from medseg.report.viewer_cases import find_cases
-from medseg.report.viewer_server import HOST, bound, routes
+from medseg.report.viewer_server import HOST, bound, new_token, routes
 
 
 class Shown(NamedTuple):
@@ -67,9 +67,10 @@ def view(what: Shown, *, port: int, ready: Callable[[str], None]) -> None:
     facts = read_manifest(what.manifest)
     folders = {"images": what.images, "reference": what.reference, "scores": what.scores}
     cases = find_cases(what.predictions, facts, **folders)
-    with bound(routes(cases, facts.labels, title=what.title), port=port) as server:
+    answer, token = routes(cases, facts.labels, title=what.title), new_token()
+    with bound(answer, port=port, token=token) as server:
         try:
-            ready(f"http://{HOST}:{server.server_port}/")
+            ready(f"http://{HOST}:{server.server_port}/{token}/")
             server.serve_forever()
         except Stopped:
             raise

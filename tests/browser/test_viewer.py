@@ -24,11 +24,11 @@ PATIENCE_MS = 60_000
 def served(folder, **folders):
     """Serve the viewer of a folder of predictions; give its URL."""
     cases = find_cases(folder, MANIFEST, **folders)
-    with bound(routes(cases, MANIFEST.labels, title="phantom"), port=0) as server:
+    with bound(routes(cases, MANIFEST.labels, title="phantom"), port=0, token="token") as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/"
+            yield f"http://127.0.0.1:{server.server_port}/token/"
         finally:
             server.shutdown()
             thread.join()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -36,7 +37,7 @@ def test_the_command_serves_until_it_is_asked_to_end(folder, tiny_phantom, numbe
             assert said.rstrip().endswith("(Ctrl-C ends it)")
             address = urlsplit(said.split()[0])
             connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
-            connection.request("GET", "/cases.json")
+            connection.request("GET", f"{address.path}cases.json")
             told = json.loads(connection.getresponse().read())
             connection.close()
             process.send_signal(number)
@@ -44,6 +45,7 @@ def test_the_command_serves_until_it_is_asked_to_end(folder, tiny_phantom, numbe
         finally:
             process.kill()
     assert (address.scheme, address.hostname) == ("http", "127.0.0.1")
+    assert re.fullmatch(r"/[\w-]{22}/", address.path)
     assert len(told["cases"]) == 6
     assert process.returncode == code
     assert faults.strip() == ""

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import re
 import socket
 import threading
@@ -15,9 +16,10 @@ from medseg.errors import ResourceError
 from medseg.geometry import lpi_grid
 from medseg.io.nifti import write_label_map
 from medseg.report.viewer_cases import Case
-from medseg.report.viewer_server import bound, routes
+from medseg.report.viewer_server import bound, new_token, routes
 
 LABELS = read_manifest("uwmgi").labels
+TOKEN = "Abc-_0123456789defghij"
 PAGE = ("/", "/index.html", "/viewer.js", "/scene.js", "/outlines.js", "/viewer.css")
 
 
@@ -31,7 +33,7 @@ def port(tmp_path_factory):
     label_map[1, 1, 1] = 3
     write_label_map(file, label_map, lpi_grid(label_map.shape, (1.5, 1.5, 3.0)), LABELS)
     case = Case("case1_day0", None, None, LabelFiles("case1_day0", file), ())
-    with bound(routes([case], LABELS, title="one <case>"), port=0) as server:
+    with bound(routes([case], LABELS, title="one <case>"), port=0, token=TOKEN) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port
@@ -39,10 +41,10 @@ def port(tmp_path_factory):
         thread.join()
 
 
-def ask(port, path, *, method="GET", **headers):
+def ask(port, path, *, method="GET", token=f"/{TOKEN}", **headers):
     """Return status, headers and body of a request; `host` replaces the header's usual value."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.putrequest(method, path, skip_host=True)
+    connection.putrequest(method, token + path, skip_host=True)
     for name, value in ({"host": f"127.0.0.1:{port}"} | headers).items():
         connection.putheader(name, value)
     connection.endheaders()
@@ -118,7 +120,7 @@ def test_what_cannot_be_read_is_told(port):
         pytest.param("/..%5csecret.txt", id="backslash in disguise"),
         pytest.param("//etc/passwd", id="absolute"),
         pytest.param("/etc/passwd", id="a path of the machine"),
-        pytest.param("file:///etc/passwd", id="another scheme"),
+        pytest.param("/file:///etc/passwd", id="another scheme"),
         pytest.param("/index.html%00.png", id="NUL in disguise"),
         pytest.param("/vendored", id="a folder"),
         pytest.param("/vendored/", id="a folder's listing"),
@@ -151,7 +153,50 @@ def test_nothing_else_is_there(port, path):
 )
 def test_what_no_client_would_ask_for_is_not_there(port, path):
     rest = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    assert raw(port, b"GET " + path + rest).startswith(b"HTTP/1.1 404")
+    assert raw(port, b"GET /" + TOKEN.encode() + path + rest).startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param("", id="none"),
+        pytest.param("/", id="empty"),
+        pytest.param("/Abc-_0123456789defghik", id="another"),
+        pytest.param("/abc-_0123456789defghij", id="in another case"),
+        pytest.param("/Abc-_0123456789defghi", id="cut off"),
+        pytest.param(f"/{TOKEN}x", id="too long"),
+        pytest.param("file://", id="another scheme"),
+        pytest.param(f"http://localhost/{TOKEN}", id="as a proxy would ask"),
+        pytest.param(f"/cases/..//{TOKEN}", id="further on"),
+        pytest.param("/Abc-%5F0123456789defghij", id="in disguise"),
+        pytest.param("/\u00e9", id="not ASCII"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/cases.json", "/cases/0/pred/stomach.mz3", "/absent"])
+def test_who_lacks_the_token_is_refused(port, token, path):
+    line = f"GET {token}{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    said = raw(port, line.encode())
+    assert said.startswith(b"HTTP/1.1 403")
+    assert b"case1" not in said
+    assert TOKEN.encode() not in said
+
+
+def test_a_token_elsewhere_than_in_the_path_does_not_count(port):
+    assert ask(port, f"/cases.json?{TOKEN}", token="")[0] == 403
+    assert ask(port, "/cases.json", token="", cookie=f"token={TOKEN}")[0] == 403
+
+
+def test_tokens_are_long_and_never_the_same():
+    tokens = {new_token() for _ in range(100)}
+    assert len(tokens) == 100
+    assert all(re.fullmatch(r"[\w-]{22}", token, re.ASCII) for token in tokens)
+
+
+def test_requests_are_told_without_the_token(port, caplog):
+    with caplog.at_level(logging.DEBUG, "medseg"):
+        ask(port, "/cases.json")
+    assert "GET /TOKEN/cases.json" in caplog.text
+    assert TOKEN not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -194,7 +239,8 @@ def test_a_page_of_another_origin_is_refused(port, host, path):
     ],
 )
 def test_one_host_is_asked_for(port, lines):
-    said = raw(port, b"GET /cases.json HTTP/1.1\r\nConnection: close\r\n" + lines + b"\r\n")
+    start = f"GET /{TOKEN}/cases.json".encode()
+    said = raw(port, start + b" HTTP/1.1\r\nConnection: close\r\n" + lines + b"\r\n")
     assert said.startswith(b"HTTP/1.1 403")
 
 
@@ -238,12 +284,12 @@ def test_a_query_changes_nothing(port):
 
 
 def test_only_the_loopback_is_listened_on():
-    with bound(lambda _path: None, port=0) as server:
+    with bound(lambda _path: None, port=0, token=TOKEN) as server:
         assert server.socket.getsockname()[0] == "127.0.0.1"
 
 
 def test_a_port_in_use_is_told():
-    with bound(lambda _path: None, port=0) as server:
+    with bound(lambda _path: None, port=0, token=TOKEN) as server:
         port = server.server_port
         with pytest.raises(ResourceError, match=rf"E-PORT.*127\.0\.0\.1:{port}.*--port {port + 1}"):
-            bound(lambda _path: None, port=port)
+            bound(lambda _path: None, port=port, token=TOKEN)
