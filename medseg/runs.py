@@ -28,6 +28,7 @@ from medseg import __version__
 from medseg.bundle import Config, carried_over, find_bundle, overridden
 from medseg.bundle.wiring import template
 from medseg.engine.checkpoint_files import BEST, LAST
+from medseg.engine.origin import origin_of
 from medseg.engine.provenance import sha256_of
 from medseg.errors import Problem, UsageError
 from medseg.io.atomic import replacing
@@ -193,7 +194,8 @@ def _of_mlflow(uri: str, tracking_uri: str | None) -> Config:
     files = fetched(uri, tracking_uri or default_uri(Path("runs")))
     config = json.loads(files["inference"].read_text())
     places = {"checkpoint": str(files["weights"]), "manifest": str(files["manifest"])}
-    return {**template().config("inference"), **config, **places}
+    unknown = {"origin": {"bundle": None}}
+    return {**template().config("inference"), **unknown, **config, **places}
 
 
 def inference_of(run: Run) -> Config:
@@ -203,6 +205,7 @@ def inference_of(run: Run) -> Config:
     learnt = {"ranges": run.read("ranges.json") or {}}
     if rules := _rules(run):
         learnt["cleaning"] = rules
+    learnt["origin"] = origin_of(run.folder, run.config)
     return {**config, **learnt, "checkpoint": str(run.checkpoint)}
 
 

@@ -86,10 +86,21 @@ def provenance(
         "python": platform.python_version(),
         "os": platform.platform(),
         "devices": [device.as_dict() for device in machine.devices()],
+        "threads": _threads(),
         "cuda": _cuda(),
         "versions": {name: found for name in _PACKAGES if (found := machine.version(name))},
         "environment": _environment(os.environ),
     }
+
+
+def shape_of(argv: Sequence[str]) -> list[str]:
+    """Return a command line without its values: inputs may be called after patients.
+
+    >>> shape_of(["medseg", "predict", "model", "jane_doe", "-oresults", "--format=seg", "-q"])
+    ['medseg', 'predict', '…', '…', '-o…', '--format=…', '-q']
+    """
+    told = [_without_value(word) for word in argv[2:]]
+    return [*argv[:2], *told]
 
 
 def packages() -> list[str]:
@@ -151,6 +162,13 @@ def _command(argv: Sequence[str]) -> list[str]:
     return [path.parent.name if path.name == "__main__.py" else path.name, *shown]
 
 
+def _without_value(word: str) -> str:
+    if not word.startswith("-"):
+        return "…"
+    name = word.partition("=")[0] + "=" * ("=" in word) if word.startswith("--") else word[:2]
+    return name + "…" * (len(word) > len(name))
+
+
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {
         name: "(set)" if _SECRET.search(name) else portable(value)
@@ -190,6 +208,12 @@ def _git_says(folder: Path, *words: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _cuda() -> dict[str, Any] | None:

@@ -157,4 +157,6 @@ def _continued(current: Run, request: Request) -> Run:
                 for key, (before, now) in changed.items()
             )
         )
+    if asked["epochs"] != current.config["epochs"]:
+        current.write("config.json", {**current.config, "epochs": asked["epochs"]})
     return Run(current.folder, asked | {"resume": request.resume})

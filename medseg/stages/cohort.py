@@ -10,11 +10,12 @@ from medseg.data.manifest import read_manifest
 from medseg.data.sources import Item
 from medseg.data.studies import studies
 from medseg.data.study_list import Study
+from medseg.engine.warned import warned
 from medseg.errors import DataError, PartialError, Problem, UsageError
 from medseg.io.images import AS_IT_IS, Reading
 from medseg.report.studies import write_studies
 from medseg.stages.display import Display
-from medseg.stages.study_record import Records, Row, made_with
+from medseg.stages.study_record import Records, Row, made_with, origin, predicting
 from medseg.stages.study_steps import StudySteps
 
 
@@ -57,8 +58,20 @@ def predict_cohort(
         DataError: Every study failed.
     """
     config = {**config, "postprocessing": {**config["postprocessing"], "bids": asked.bids}}
+    with warned() as warnings:
+        records = _records(config, asked)._replace(warnings=warnings)
+        return _predicted(config, sources, display, asked, records=records)
+
+
+def _records(config: Config, asked: Asked) -> Records:
     settings = {"reading": list(asked.reading), "previews": asked.previews, "key": asked.key}
-    records = Records(made_with(config, settings), overwrite=asked.overwrite)
+    told = {"model": origin(config), "made_by": predicting(config)}
+    return Records(made_with(config, settings), overwrite=asked.overwrite, **told)
+
+
+def _predicted(
+    config: Config, sources: Sequence[Study], display: Display, asked: Asked, *, records: Records
+) -> list[Row]:
     chosen, problems = studies(sources, manifest=config["manifest"])
     items = [{**item, **asked.extras, "reading": asked.reading} for item in chosen]
     work = StudySteps(config, records, bids=asked.bids, previews=asked.previews)
@@ -83,7 +96,7 @@ def predict_cohort(
 
 def failed(scan_id: str, problems: Sequence[Problem]) -> Row:
     """Return the record of a study that could not be predicted; it is written nowhere."""
-    codes = [problem.code for problem in problems]
+    codes = list(dict.fromkeys(problem.code for problem in problems))
     return {"scan_id": scan_id, "status": "failed", "codes": codes, "files": {}}
 
 

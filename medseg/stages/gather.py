@@ -8,7 +8,8 @@ from medseg.bundle import find_bundle
 from medseg.data import read_manifest, read_scans, read_splits
 from medseg.data.phantom import is_phantom
 from medseg.data.splits import Splits
-from medseg.engine.provenance import config_hash, sha256_of
+from medseg.engine.origin import settings_hash
+from medseg.engine.provenance import sha256_of
 from medseg.errors import DataError, UsageError
 from medseg.metrics.calibration import Calibration
 from medseg.report.facts import RunFacts, Side
@@ -104,4 +105,4 @@ def _split(splits: Splits) -> dict[str, str]:
 def _hashes(run: Run) -> dict[str, str]:
     weights = run.folder / "weights.safetensors"
     found = {"sha256": sha256_of(weights)} if weights.exists() else {}
-    return found | {"config_sha256": config_hash(run.config)}
+    return found | {"config_sha256": settings_hash(run.config)}

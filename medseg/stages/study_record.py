@@ -7,19 +7,26 @@ and what is not medseg's.
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from medseg import __version__
 from medseg.bundle import Config
-from medseg.engine.provenance import config_hash, sha256_of
+from medseg.engine.origin import ORIGIN
+from medseg.engine.provenance import config_hash, provenance, sha256_of, shape_of
+from medseg.engine.warned import as_rows, fall_backs
 from medseg.errors import DataError, Problem
 from medseg.io.atomic import replacing
 from medseg.io.output_names import OutputNames
 
 # Where things lie and what computes them changes no result worth the name.
 _PLACES = {"bundle_root", "dataset_dir", "output_dir", "checkpoint", "device", "batch_size"}
+# Nor does where the model came from: its weights are hashed.
+_UNHASHED = _PLACES | {"origin"}
 
 Row = dict[str, Any]
 
@@ -39,9 +46,23 @@ def made_with(config: Config, asked: Mapping[str, Any]) -> Made:
         config: An inference configuration.
         asked: What else decides over the files, as plain JSON.
     """
-    settings = {key: value for key, value in config.items() if key not in _PLACES}
+    settings = {key: value for key, value in config.items() if key not in _UNHASHED}
     told = config_hash({"config": settings, "asked": dict(asked)})
     return Made(__version__, sha256_of(Path(config["checkpoint"])), told)
+
+
+def origin(config: Config) -> dict[str, Any]:
+    """Return where the model of an inference configuration came from; None where nobody knows.
+
+    A run and a model in MLflow know all of it, a bundle with weights its own name.
+    """
+    bundle = Path(config.get("bundle_root", "")).name or None
+    return dict.fromkeys(ORIGIN) | (config.get("origin") or {"bundle": bundle})
+
+
+def predicting(config: Config) -> dict[str, Any]:
+    """Return what predicts: versions, commit, machine, command without its values, device."""
+    return {**provenance(seeds={}, argv=shape_of(sys.argv)), "device": config.get("device")}
 
 
 class Records(NamedTuple):
@@ -50,10 +71,16 @@ class Records(NamedTuple):
     Attributes:
         made: What the predictions to come are made with.
         overwrite: Whether files of other models, settings or images may be replaced.
+        model: Where the model came from, see `origin`; decides over nothing.
+        made_by: What predicts, see `predicting`; decides over nothing.
+        warnings: What was warned of so far.
     """
 
     made: Made
     overwrite: bool = False
+    model: Mapping[str, Any] = MappingProxyType({})
+    made_by: Mapping[str, Any] = MappingProxyType({})
+    warnings: Mapping[str, int] = MappingProxyType({})
 
     def conflict(self, scan_id: str, names: OutputNames) -> Problem | None:
         """Return why the files of a study cannot be written; None where they can, or are there."""
@@ -91,12 +118,18 @@ class Records(NamedTuple):
         """Write and return the record of a study that is worked on from now."""
         row = {"status": "begun", "scan_id": scan_id, "made_with": self.made._asdict()}
         row |= {"input_sha256": input_sha256, "files": {}}
+        row |= {"model": dict(self.model), "made_by": {**self.made_by, "started": _now()}}
         _write(names.statistics, row)
         return row
 
     def end(self, names: OutputNames, row: Row, files: Sequence[Path]) -> Row:
         """Write the record of a study with the hashes of its files; return it."""
-        whole = {**row, "files": {path.name: sha256_of(path) for path in files}}
+        met = {"warnings": as_rows(self.warnings), "fall_backs": fall_backs(self.warnings)}
+        whole = {
+            **row,
+            "files": {path.name: sha256_of(path) for path in files},
+            "made_by": {**row["made_by"], "ended": _now(), **met},
+        }
         _write(names.statistics, whole)
         return whole
 
@@ -113,6 +146,10 @@ _FIX = "write to another folder, or replace it with --overwrite"
 def key_of(path: Path) -> str:
     """Return a text that tells one secret from another and does not tell the secret."""
     return hashlib.sha256(b"medseg" + path.read_bytes()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _spoken(field: str) -> str:

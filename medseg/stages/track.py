@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medseg.engine.provenance import packages, portable_values, provenance
+from medseg.engine.provenance import portable_values
 from medseg.engine.settings import parameters
 from medseg.engine.tracking import Tracker, default_uri, source_tags
 from medseg.engine.tracking_system import watching
 from medseg.runs import Run
+from medseg.stages.session import kept, session
 
 # What stands in MLflow where a run has folders of this machine: names beside the configuration.
 _PLACES = {
@@ -27,11 +28,9 @@ def tracked(
 ) -> Iterator[Tracker]:
     """Open the MLflow run of a run folder, a new one the first time, and close it with a status.
 
-    Writes ``provenance.json`` and keeps MLflow's run id and the parent's name in it.
+    Keeps ``provenance.json``, and MLflow's run id and the parent's name in it.
     """
-    known = run.read("provenance.json") or {}
-    facts = provenance(seeds={"run": run.config["seed"]}) | {"packages": packages()}
-    facts["parent"] = parent.name if parent else known.get("parent")
+    told = session(run, parent=parent.name if parent else None)
     params = parameters(run.config)
     tracker = Tracker(
         uri or default_uri(output),
@@ -39,20 +38,20 @@ def tracked(
         run_name=_shown(run.name),
         output=run.folder,
         params=params,
-        tags=source_tags(facts) | _tags(params) | _below(parent),
-        run_id=known.get("mlflow_run_id"),
+        tags=source_tags(told) | _tags(params) | _below(parent),
+        run_id=told["mlflow_run_id"],
         parent=parent.folder if parent else None,
     )
     try:
         with tracker:
-            _write(run, facts, tracker)
+            told["mlflow_run_id"] = tracker.run_id
             tracker.log_document("config.json", portable_values({**run.config, **_PLACES}))
-            tracker.log_document("provenance.json", run.read("provenance.json"))
-            with watching(tracker, began_s=tracker.began_s):
+            with kept(run, told, tracker), watching(tracker, began_s=tracker.began_s):
                 yield tracker
     finally:
         # A store that was away may have taken the run only now.
-        _write(run, facts, tracker)
+        if tracker.run_id != told["mlflow_run_id"]:
+            run.write("provenance.json", {**told, "mlflow_run_id": tracker.run_id})
 
 
 def _shown(name: str) -> str:
@@ -71,8 +70,3 @@ def _below(parent: Run | None) -> dict[str, str]:
         return {}
     known = (parent.read("provenance.json") or {}).get("mlflow_run_id")
     return {"medseg.parent": parent.name} | ({"mlflow.parentRunId": known} if known else {})
-
-
-def _write(run: Run, facts: Mapping[str, Any], tracker: Tracker) -> None:
-    if (run.read("provenance.json") or {}) != (told := {**facts, "mlflow_run_id": tracker.run_id}):
-        run.write("provenance.json", told)
