@@ -6,7 +6,7 @@
     splits.json       which patient is on which side
     ranges.json       what the training side measures: slices, sizes, spacing
     provenance.json   versions, commit, device, command line
-    checkpoints/      last.pt, best.pt
+    checkpoints/      last.pt, previous.pt, best.pt, and their hashes
     cleaning.json     rules for masks, chosen on the validation side, and what each gained
     weights.safetensors
     predictions/      NIfTI of the held-out scans
@@ -27,7 +27,7 @@ from typing import Any
 from medseg import __version__
 from medseg.bundle import Config, carried_over, find_bundle, overridden
 from medseg.bundle.wiring import template
-from medseg.engine.checkpoint_files import BEST, LAST
+from medseg.engine.checkpoint_files import BEST, LAST, PREVIOUS, first_sound
 from medseg.engine.origin import origin_of
 from medseg.engine.provenance import sha256_of
 from medseg.errors import Problem, UsageError
@@ -72,21 +72,29 @@ class Run:
     @property
     def trained(self) -> bool:
         """Whether the run has a checkpoint."""
-        return any((self.folder / "checkpoints" / name).exists() for name in (BEST, LAST))
+        return bool(self._checkpoints)
 
     @property
     def checkpoint(self) -> Path:
         """The best checkpoint; the last one when no validation chose a best.
 
+        One that is not as it was written is passed over with a warning, W-CKPT: the last is taken
+        for the best, and the one before for the last.
+
         Raises:
             UsageError: The run has not been trained.
+            UnsafeError: All checkpoints are damaged.
         """
         if not self.trained:
             raise UsageError(
                 Problem("E-RUN", self.name, "has no checkpoint", fix="run its stage train first")
             )
-        best, last = (self.folder / "checkpoints" / name for name in (BEST, LAST))
-        return best if best.exists() else last
+        return first_sound(self._checkpoints)
+
+    @property
+    def _checkpoints(self) -> list[Path]:
+        paths = (self.folder / "checkpoints" / name for name in (BEST, LAST, PREVIOUS))
+        return [path for path in paths if path.exists()]
 
     def write(self, name: str, content: Any) -> None:  # noqa: ANN401 - any JSON
         """Write `content` as JSON into the run's folder, atomically."""

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medseg.data.hashes import scan_hash, slice_hashes, twins
 from medseg.errors import DataError, Problem, UsageError
+from medseg.io.atomic import replacing
 from medseg.io.rle import is_empty
 from medseg.scan import Scan, case_id_of
 
@@ -171,9 +172,9 @@ class Splits:
         return _json({**self._facts(), "sha256": self.sha256})
 
     def write(self, path: Path) -> None:
-        """Write the split as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.text, encoding="utf-8")
+        """Write the split as JSON, atomically."""
+        with replacing(path) as stream:
+            stream.write(self.text.encode())
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -8,19 +8,39 @@ renamed: whoever opens it finds the old one or the new one, never half of one.
 import errno
 import signal
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from pickletools import genops
 from types import FrameType
 from typing import Any, Protocol
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from ignite.engine import Engine, Events
 from safetensors.torch import load_file, save
 from torch import nn
 
-from medseg.engine.checkpoint_files import BEST, LAST
+from medseg.engine.checkpoint_files import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    fault_of,
+    none_sound,
+    sound_hashes,
+    warn_of,
+    write_hashes,
+)
+from medseg.engine.provenance import sha256_of
 from medseg.errors import Problem, Stopped, UnsafeError
-from medseg.io.atomic import replacing
+from medseg.io.atomic import also_called, remove_orphans, replacing
+
+# What fetches a function or a class by its name, in a pickle.
+_FETCHES = {"GLOBAL", "STACK_GLOBAL", "INST"}
+_LOOKED_AT = 1 << 20
+_EXPECTED = "a checkpoint written by medseg"
+_FIX = "name another checkpoint, or train again"
 
 
 class Sampler(Protocol):
@@ -30,40 +50,41 @@ class Sampler(Protocol):
         """Make the next pass that of `epoch`, without its first `number` samples."""
 
 
-def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write `state` to `path`, atomically.
-
-    Raises:
-        ResourceError: The disk is full or the folder cannot be written.
-    """
-    with replacing(path, verify=read_checkpoint) as stream:
-        try:
-            torch.save(dict(state), stream)
-        except RuntimeError as fault:  # torch's archive writer hides the errno of a full disk
-            raise OSError(errno.ENOSPC, _first_line(fault)) from fault
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the state in the checkpoint at `path`, on the CPU; ``.safetensors`` holds weights.
 
     Raises:
-        UnsafeError: The file is missing, damaged, or holds anything but plain data.
+        UnsafeError: The file is missing, damaged, or holds anything but plain data: E-CKPT-UNSAFE
+            for one that names code, of which nothing is run.
     """
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # It goes on to refuse it.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
-        raise UnsafeError(
-            Problem(
-                "E-CKPT",
-                path.name,
-                f"cannot be read: {_first_line(fault)}",
-                "a checkpoint written by medseg",
-                "name another checkpoint, or train again",
-            )
-        ) from fault
+        raise UnsafeError(_unreadable(path, fault)) from fault
+    if not isinstance(state, dict):
+        found = f"holds a {type(state).__name__}"
+        raise UnsafeError(Problem("E-CKPT", path.name, found, _EXPECTED, _FIX))
     return state
+
+
+def write_checkpoint(
+    path: Path, state: Mapping[str, Any], *, verify: Callable[[Path], object] = read_checkpoint
+) -> None:
+    """Write `state` to `path`, atomically; `verify` is called with the file before it has its name.
+
+    Raises:
+        ResourceError: The disk is full or the folder cannot be written.
+    """
+    with replacing(path, verify=verify) as stream:
+        try:
+            torch.save(dict(state), stream)
+        except RuntimeError as fault:  # torch's archive writer hides the errno of a full disk
+            raise OSError(errno.ENOSPC, _first_line(fault)) from fault
 
 
 def export_weights(path: Path, network: nn.Module) -> None:
@@ -74,7 +95,11 @@ def export_weights(path: Path, network: nn.Module) -> None:
 
 
 class TrainingCheckpoints:
-    """Write last.pt after each epoch and best.pt when validation improves; resume from last.pt.
+    """Write a checkpoint after each epoch, and resume from the newest that is sound.
+
+    ``last.pt`` is written, what it was becomes ``previous.pt``, and when validation improved it is
+    also called ``best.pt``. An epoch is written when all that listens to its end is done: at the
+    start of the next one, or at the end of the training.
 
     The first Ctrl-C or SIGTERM lets the running step finish, writes last.pt in the middle of the
     epoch and ends the run; the second ends it at once. A resumed run goes on with the next batch
@@ -85,9 +110,10 @@ class TrainingCheckpoints:
     Args:
         folder: Where the checkpoints lie.
         parts: What has state: network, optimizer, scheduler, … by name. ``network`` must be there.
+            More may be added to the attribute until the training starts.
         sampler: The order of the batches.
-        evaluator: The validation engine, whose ``best_metric`` decides; None keeps the last only.
-        resume: Go on from last.pt where there is one.
+        evaluator: The validation engine, whose ``best_metric`` decides; None keeps no best one.
+        resume: Go on from last.pt, or where that is damaged from previous.pt.
     """
 
     def __init__(
@@ -102,22 +128,55 @@ class TrainingCheckpoints:
         self.folder, self.parts, self.sampler = Path(folder), dict(parts), sampler
         self.evaluator, self.resume = evaluator, resume
         self._signal: int | None = None
+        self._due = False
         self._best = -1.0
         self._before: dict[int, Any] = {}
+        self._hashes: dict[str, str] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Listen to the trainer; attach validation before this, so that an epoch's score counts."""
+        """Listen to the trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
+        engine.add_event_handler(Events.EPOCH_STARTED | Events.COMPLETED, self._epoch)
         engine.add_event_handler(Events.COMPLETED, self._give_signals_back)
 
     def _start(self, engine: Engine) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._on_signal)
-        if self.resume and (self.folder / LAST).exists():
-            self._load(engine, read_checkpoint(self.folder / LAST))
+        remove_orphans(self.folder)
+        if self.resume and (state := self._newest()):
+            self._load(engine, state)
+
+    def _newest(self) -> dict[str, Any]:
+        """Return the newest state that can be read; empty where none was written."""
+        paths = [path for name in (LAST, PREVIOUS) if (path := self.folder / name).exists()]
+        faults: dict[Path, str] = {}
+        for path in paths:
+            state, faults[path] = self._read(path)
+            if state:
+                self._hashes = sound_hashes(self.folder)
+                for bad in [path for path, fault in faults.items() if fault]:
+                    warn_of(bad, faults[bad], instead=path)
+                    self._hashes.pop(bad.name, None)
+                return state
+        if faults:
+            raise none_sound(faults)
+        return {}
+
+    def _read(self, path: Path) -> tuple[dict[str, Any], str]:
+        """Return the state in a checkpoint, or why it is not that of a training of these parts."""
+        if fault := fault_of(path):
+            return {}, fault
+        try:
+            state = read_checkpoint(path)
+        except UnsafeError as error:
+            if any(problem.code == "E-CKPT-UNSAFE" for problem in error.problems):
+                raise
+            return {}, error.problems[0].found
+        missing = {*self.parts, "torch_rng", "iteration", "best_metric", "best_epoch"} - {*state}
+        return ({}, f"holds no {', '.join(sorted(missing))}") if missing else (state, "")
 
     def _load(self, engine: Engine, state: dict[str, Any]) -> None:
         for name, part in self.parts.items():
@@ -144,19 +203,38 @@ class TrainingCheckpoints:
         }
 
     def _step(self, engine: Engine) -> None:
-        # At the end of an epoch validation comes first; then `_epoch` writes and stops.
-        if self._signal is not None and engine.state.iteration % engine.state.epoch_length:
-            write_checkpoint(self.folder / LAST, self._state(engine))
+        if self._signal is not None:
+            self._write(self._state(engine))
             self._stop(engine)
 
+    def _end(self) -> None:
+        self._due = True
+
     def _epoch(self, engine: Engine) -> None:
-        state = self._state(engine)
-        write_checkpoint(self.folder / LAST, state)
-        if state["best_metric"] > self._best:
-            self._best = state["best_metric"]
-            write_checkpoint(self.folder / BEST, state)
+        if self._due:
+            self._write(self._state(engine))
+            self._due = False
         if self._signal is not None:
             self._stop(engine)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        better = state["best_metric"] > self._best
+        now = dict(self._hashes)
+
+        def publish(temporary: Path) -> None:
+            read_checkpoint(temporary)
+            now[LAST] = sha256_of(temporary)
+            now.update({BEST: now[LAST]} if better else {})
+            # One that was found damaged is not among the hashes, and nothing is kept of it.
+            now.update({PREVIOUS: self._hashes[LAST]} if LAST in self._hashes else {})
+            write_hashes(self.folder, now, before=self._hashes)
+            if LAST in self._hashes:
+                also_called(self.folder / LAST, self.folder / PREVIOUS)
+            if better:
+                also_called(temporary, self.folder / BEST)
+
+        write_checkpoint(self.folder / LAST, state, verify=publish)
+        self._hashes, self._best = now, max(self._best, state["best_metric"])
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._signal is not None:
@@ -192,6 +270,28 @@ def load_network(network: nn.Module, path: str | Path) -> None:
                 "predict with the settings that trained it",
             )
         ) from fault
+
+
+def _unreadable(path: Path, fault: Exception) -> Problem:
+    if isinstance(fault, UnpicklingError) and _fetches(path):
+        found = "asks for functions or classes, which may do anything, to be called; none was"
+        return Problem("E-CKPT-UNSAFE", path.name, found, "numbers and text only", _FIX)
+    found = f"cannot be read: {_first_line(fault)}"
+    return Problem("E-CKPT", path.name, found, _EXPECTED, _FIX)
+
+
+def _fetches(path: Path) -> bool:
+    """Whether the pickle in a file that was refused asks for code; nothing in it is followed."""
+    with path.open("rb") as file:
+        pickled = file.read(_LOOKED_AT)
+    if is_zipfile(path):
+        with ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            pickled = archive.open(names[0]).read(_LOOKED_AT) if names else b""
+    try:
+        return any(opcode.name in _FETCHES for opcode, *_ in genops(pickled))
+    except ValueError:  # no pickle
+        return False
 
 
 def _first_line(fault: Exception) -> str:

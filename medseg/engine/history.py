@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -21,6 +22,30 @@ class Log(Protocol):
         """Send what was kept."""
 
 
+class Steps(Log, Protocol):
+    """A log that knows what it was told, such as a `medseg.engine.tracking.Tracker`."""
+
+    def steps(self, metric: str) -> frozenset[int]:
+        """Return the steps that the run has told of a metric already."""
+
+
+class Once:
+    """A log that takes each step of a metric once: of an epoch that is repeated, the first time.
+
+    Whoever is killed after an epoch was told and before it was saved repeats that epoch.
+    """
+
+    def __init__(self, log: Steps) -> None:
+        self._log = log
+        self._steps = cache(log.steps)
+        self.flush = log.flush
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Pass on what is new."""
+        new = {key: value for key, value in metrics.items() if step not in self._steps(key)}
+        self._log.log_metrics(new, step)
+
+
 class TrackingHandler:
     """Send what each epoch tells to a log, and keep it in `history`, one row an epoch.
 
@@ -30,7 +55,7 @@ class TrackingHandler:
     numbers), ``train/seconds`` (without validation), ``train/slices_per_s`` and, in epochs that
     were validated, the evaluator's metrics. The log, not the history, also receives
     ``train/loss_of_50``, the mean over each 50 iterations of an epoch, by iteration in place of
-    epoch.
+    epoch. A part of the checkpoints: a resumed training has the rows of one in one go.
 
     Args:
         log: Where the numbers go.
@@ -58,6 +83,23 @@ class TrackingHandler:
         self._iterations = self._slices = 0
         self._began_s = self._ended_s = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far, and what the running epoch has told."""
+        return {
+            "rows": self.history,
+            "row": self._row,
+            "losses": self._losses,
+            "iterations": self._iterations,
+            "slices": self._slices,
+            "seconds": self._ended_s - self._began_s,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the rows of a state, in the middle of an epoch or at its end."""
+        self.history, self._row, self._losses = state["rows"], state["row"], state["losses"]
+        self._iterations, self._slices = state["iterations"], state["slices"]
+        self._began_s, self._ended_s = -state["seconds"], 0.0  # until the epoch goes on
+
     def attach(self, trainer: "Engine") -> None:
         """Listen to a MONAI trainer, and to the evaluator that validates it."""
         from ignite.engine import (
@@ -75,14 +117,17 @@ class TrackingHandler:
         return sum(map(float, self._losses)) / self._iterations if self._iterations else math.nan
 
     def _start(self, trainer: "Engine") -> None:
+        now_s = time.perf_counter()
+        if self._iterations:  # resumed in the middle of an epoch
+            self._began_s, self._ended_s = now_s + self._began_s, now_s
+            return
         # Read now: a schedule may change the rate when the epoch is completed.
         groups = enumerate(trainer.optimizer.param_groups)
         rates = {group.get("name", n): group["lr"] for n, group in groups}
         several = len(set(rates.values())) > 1
         self._row = {"epoch": trainer.state.epoch}
         self._row |= {f"train/lr{f'/{n}' if several else ''}": r for n, r in rates.items()}
-        self._losses, self._iterations, self._slices = [], 0, 0
-        self._began_s = self._ended_s = time.perf_counter()
+        self._began_s = self._ended_s = now_s
 
     def _iterate(self, trainer: "Engine") -> None:
         output = trainer.state.output
@@ -118,3 +163,4 @@ class TrackingHandler:
         sent = {key: value for key, value in self._row.items() if key != "epoch"}
         self._log.log_metrics(sent, step=trainer.state.epoch)
         self._log.flush()
+        self._row, self._losses, self._iterations, self._slices = {}, [], 0, 0

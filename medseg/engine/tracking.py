@@ -29,6 +29,7 @@ from medseg.engine.tracking_rows import (
     Row,
     keep,
     kept,
+    kept_metrics,
     open_run,
     send,
     send_kept,
@@ -124,6 +125,7 @@ class Tracker:
     parent: Path | None = None
     problem: Problem | None = field(default=None, init=False)
     began_s: float = field(default=0.0, init=False)
+    _goes_on: bool = field(default=False, init=False, repr=False)
     _key: str = field(default_factory=lambda: uuid.uuid4().hex, init=False, repr=False)
     _client: MlflowClient | None = field(default=None, init=False, repr=False)
     _values: list[tuple[str, float, int, int]] = field(default_factory=list, init=False, repr=False)
@@ -131,6 +133,7 @@ class Tracker:
 
     def __post_init__(self) -> None:
         require_store(self.uri)
+        self._goes_on = self.run_id is not None
 
     def __enter__(self) -> Self:
         self.began_s = time.time()
@@ -161,6 +164,18 @@ class Tracker:
         now_ms = int(time.time() * 1000)
         with self._lock:
             self._values += [(key, float(value), now_ms, step) for key, value in metrics.items()]
+
+    def steps(self, metric: str) -> frozenset[int]:
+        """Return the steps that a run which goes on has told of a metric already."""
+        steps = {step for key, step in kept_metrics(self.output) if key == metric}
+        if self._goes_on and self._client and self.run_id and not self.problem:
+            try:
+                told = self._client.get_metric_history(self.run_id, metric)
+            except Exception as fault:
+                self._fall_back(fault, {**self._row(), "run_id": self.run_id})
+            else:
+                steps |= {each.step for each in told}
+        return frozenset(steps)
 
     def flush(self) -> None:
         """Send the metrics that were kept."""

@@ -72,6 +72,12 @@ def kept(folder: Path) -> Kept:
     return Kept(rows, sent, run_id)
 
 
+def kept_metrics(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield the name and step of each metric in a run folder's fall-back file."""
+    for row in kept(folder).rows:
+        yield from ((key, step) for key, _, _, step in row.get("values", ()))
+
+
 def send_kept(client: MlflowClient, folder: Path) -> str | None:
     """Send what a run folder kept, and return its run's id; None when it kept nothing.
 

@@ -7,6 +7,7 @@ temporary one; what a killed process left is removed by the next write to the sa
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,10 +30,10 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written.
     """
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(path)
+        remove_orphans(path.parent, path.name)
         with temporary.open("wb") as stream:
             yield stream
             stream.flush()
@@ -48,6 +49,32 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
             temporary.unlink()
 
 
+def also_called(source: Path, path: Path) -> None:
+    """Make `path` another name of the file `source`, in place of what it was a name of.
+
+    Where the file system has no links, `path` becomes a copy.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
+    """
+    temporary = _beside(path)
+    remove_orphans(path.parent, path.name)
+    try:
+        os.link(source, temporary)
+        temporary.replace(path)
+    except OSError:
+        with replacing(path) as stream, source.open("rb") as file:
+            shutil.copyfileobj(file, stream)
+    finally:
+        # Two names of one file cannot replace each other: then both are still there.
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".tmp-{os.getpid()}-{path.name}")
+
+
 def _problem(path: Path, error: OSError) -> Problem:
     reason = error.strerror or str(error)
     if error.errno in _FULL:
@@ -55,11 +82,11 @@ def _problem(path: Path, error: OSError) -> Problem:
     return Problem("E-IO", str(path), reason, "a folder that can be written", "check its rights")
 
 
-def _remove_orphans(path: Path) -> None:
-    """Remove the temporary files that processes no longer alive left for this name."""
-    for orphan in path.parent.glob(".tmp-*-*"):
-        pid, name = orphan.name.removeprefix(".tmp-").split("-", 1)
-        if name == path.name and pid.isdigit() and not _alive(int(pid)):
+def remove_orphans(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary files that processes no longer alive left for a name, or for any."""
+    for orphan in folder.glob(".tmp-*-*"):
+        pid, meant = orphan.name.removeprefix(".tmp-").split("-", 1)
+        if name in (None, meant) and pid.isdigit() and not _alive(int(pid)):
             orphan.unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """Prepare: read the data set, split its patients, and bring every scan into the store."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.bundle import Opened
@@ -8,6 +9,7 @@ from medseg.data import Splits, Store, make_splits, read_manifest, read_scans, r
 from medseg.data.ranges import ranges_of
 from medseg.data.sources import item_of
 from medseg.engine.tracking import Tracker
+from medseg.errors import DataError
 from medseg.runs import Run
 from medseg.scan import Scan
 from medseg.stages.display import Display
@@ -65,9 +67,16 @@ def _profile(scans: list[Scan]) -> dict[str, int]:
 
 
 def split_of(run: Run, scans: list[Scan]) -> Splits:
-    """Return the run's split, made and written to ``splits.json`` where there is none."""
+    """Return the run's split, made and written to ``splits.json`` where there is none.
+
+    Raises:
+        DataError: The run goes on, and the data are not those it began with.
+    """
     if run.splits.exists():
-        return read_splits(run.splits)
+        splits = read_splits(run.splits)
+        if run.config.get("resume"):
+            _require_same(splits, scans)
+        return splits
     splits = make_splits(
         scans,
         folds=run.config["folds"],
@@ -77,3 +86,12 @@ def split_of(run: Run, scans: list[Scan]) -> Splits:
     splits.verify(scans)
     splits.write(run.splits)
     return splits
+
+
+def _require_same(splits: Splits, scans: list[Scan]) -> None:
+    try:
+        splits.verify(scans)
+    except DataError as fault:
+        fix = "restore the data, or start a new run without --resume"
+        told = (replace(each, code="E-RESUME-DIFF", fix=fix) for each in fault.problems)
+        raise DataError(*told) from fault

@@ -10,8 +10,9 @@ from ignite.engine import Events
 from medseg.bundle import Opened
 from medseg.data import read_manifest
 from medseg.data.phantom import is_phantom
-from medseg.engine.checkpoints import export_weights, load_network
-from medseg.engine.history import TrackingHandler
+from medseg.engine.checkpoint_files import BEST, LAST
+from medseg.engine.checkpoints import TrainingCheckpoints, export_weights, load_network
+from medseg.engine.history import Once, TrackingHandler
 from medseg.engine.tracking import Tracker
 from medseg.errors import Problem, Stopped, UsageError
 from medseg.report.epochs import curves
@@ -39,8 +40,10 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     evaluator = opened["validate::evaluator"]
     _require_a_batch(opened["train::dataloader"])
     display.say(told(opened["train::dataset"], evaluator))
-    history = TrackingHandler(tracker, organs=labels.names, evaluator=evaluator)
+    history = TrackingHandler(Once(tracker), organs=labels.names, evaluator=evaluator)
     history.attach(trainer)
+    checkpoints = next(h for h in opened["train::handlers"] if isinstance(h, TrainingCheckpoints))
+    checkpoints.parts["history"] = history
     parameters = sum(each.numel() for each in opened["network"].parameters())
     sizes = {"parameters": parameters, "slices": opened["train::dataset"].counts}
     sizes["phantom"] = is_phantom(Path(run.config["dataset_dir"]))
@@ -57,12 +60,17 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
         except Stopped:
             display.say("stopped; the last step is saved, and --resume goes on from there")
             raise
+    if watch.idle:
+        display.say(f"trained already: {len(history.history)} epochs, and nothing is left to do")
     network = opened["network"]
     load_network(network, run.checkpoint)
     export_weights(run.folder / "weights.safetensors", network)
     save(curves(epochs_of(run), labels), run.folder / "curves.png")
-    for name in (TOLD, "curves.png", "checkpoints"):
-        tracker.log_artifact(run.folder / name, name if name == "checkpoints" else None)
+    for name in (TOLD, "curves.png"):
+        tracker.log_artifact(run.folder / name)
+    for name in (LAST, BEST):
+        if (path := run.folder / "checkpoints" / name).exists():
+            tracker.log_artifact(path, "checkpoints")
 
 
 def _require_a_batch(loader: Any) -> None:  # noqa: ANN401 - named by the configuration

@@ -24,9 +24,8 @@ def told(dataset: Any, evaluator: Engine) -> str:  # noqa: ANN401 - named by the
 
 
 def keep(run: Run, sizes: dict[str, Any], rows: list[dict[str, float]]) -> None:
-    """Write ``training.json``: `sizes`, and a row an epoch; those before a resumption stay."""
-    before = [row for row in epochs_of(run) if row["epoch"] < rows[0]["epoch"]]
-    run.write(TOLD, {**sizes, "epochs": before + rows})
+    """Write ``training.json``: `sizes`, and a row an epoch."""
+    run.write(TOLD, {**sizes, "epochs": rows})
 
 
 def epochs_of(run: Run) -> list[dict[str, float]]:
@@ -49,6 +48,11 @@ class Watch:
     evaluator: Engine
     display: Display
     _shown_s: float = field(default=-math.inf, init=False)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no step was done."""
+        return math.isinf(self._shown_s)
 
     def step(self, trainer: Engine) -> None:
         """Show how far the training is at its first step, when it is time to, and at its last."""
