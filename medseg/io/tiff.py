@@ -97,10 +97,16 @@ def _cut(path: Path, end: int) -> DataError:
 
 def _tags(path: Path, order: str, table: bytes) -> dict[int, tuple[int, ...]]:
     """Return the tags that matter here, where they hold unsigned integers."""
-    tags = {}
+    tags: dict[int, tuple[int, ...]] = {}
+    seen: set[int] = set()
     for at in range(0, len(table) - 4, 12):
         tag, kind, count = struct.unpack_from(order + "HHI", table, at)
-        if tag not in _WANTED or kind not in _TYPES:
+        if tag not in _WANTED:
+            continue
+        if tag in seen:  # readers differ in which of them they believe
+            raise fault(path, "E-FORMAT", f"tag {tag} stands twice", "once", COPY_AGAIN)
+        seen.add(tag)
+        if kind not in _TYPES:
             continue
         if count > _MAX_PIECES:
             found = f"{count} values in tag {tag}"

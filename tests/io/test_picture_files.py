@@ -138,6 +138,13 @@ REFUSED = [
         id="endless table",
     ),
     pytest.param(
+        "a.tif",
+        struct.pack(">2sHIH", b"MM", 42, 8, 2)
+        + struct.pack(">HHIIHHIII", 256, 4, 1, 1 << 28, 256, 4, 1, 2, 0),
+        r"E-FORMAT.*tag 256 stands twice",
+        id="two widths",
+    ),
+    pytest.param(
         "a.tif", struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 273, 4, 2**32 - 1, 8, 0),
         r"E-FORMAT.*4294967295 values in tag 273.*up to 786432", id="endless tag",
     ),
