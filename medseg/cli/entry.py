@@ -5,6 +5,7 @@ stdout, and its exit code. Nothing heavy is imported here: a command imports wha
 runs, so that help is there at once.
 """
 
+import errno
 import json
 import logging
 import signal
@@ -21,7 +22,7 @@ from medseg import __version__
 from medseg.cli import options
 from medseg.cli.lazy import Entry, LazyGroup
 from medseg.cli.options import State
-from medseg.errors import MedsegError, Problem, Stopped, shown
+from medseg.errors import MedsegError, Problem, Stopped, UsageError, shown
 
 _ADVICE = "run it again as 'medseg -vv …' for the traceback, and report it"
 
@@ -85,6 +86,11 @@ def _told(error: Exception, *, as_json: bool) -> int:
             problems, code = error.problems, error.exit_code
         case click.ClickException():
             problems, code = (_usage(error),), error.exit_code
+        # Asking whether a path is there raises these: it is none that the system knows.
+        case OSError(errno=errno.ENAMETOOLONG | errno.EACCES) if error.filename is not None:
+            found, fix = error.strerror or "cannot be read", "check the path and its permissions"
+            problems = (Problem("E-IO", str(error.filename)[:200], found, fix=fix),)
+            code = UsageError.exit_code
         case _:
             found = " ".join(f"{type(error).__name__}: {error}".split())
             problems, code = (Problem("E-FAULT", "medseg", found, fix=_ADVICE),), 1

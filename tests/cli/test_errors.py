@@ -1,5 +1,6 @@
 """Every command ends in one place: a line a problem, or JSON, and an exit code for its kind."""
 
+import errno
 import json
 import logging
 import os
@@ -109,6 +110,19 @@ def test_json_tells_all_problems_on_stdout(ending, capsys):
             },
         ]
     }
+
+
+def test_a_path_that_the_system_refuses_is_no_fault_of_medseg(ending, capsys):
+    assert main(["report", "x" * 300]) == 2
+    assert f"error[E-IO]: {'x' * 200}: File name too long." in capsys.readouterr().err
+    ending(PermissionError(errno.EACCES, "Permission denied", "secret/run"))
+    assert main(["end"]) == 2
+    assert (
+        "error[E-IO]: secret/run: Permission denied. Fix: check the path and its permissions."
+        in (capsys.readouterr().err)
+    )
+    ending(OSError(errno.EACCES, "Permission denied"))
+    assert main(["end"]) == 1  # nothing says of what
 
 
 def test_an_unexpected_error_is_one_line_with_advice(ending, capsys):
