@@ -21,6 +21,7 @@ from medseg.io.nifti_claims import TOLERANCE
 Numbers = NDArray[np.float64]
 
 MAX_HEADER_BYTES = 1 << 20
+_MAX_AXES = 16  # teem's NRRD_DIM_MAX; ITK has fewer
 
 _LPS = np.array([-1.0, -1.0, 1.0])
 _SPACES = {
@@ -259,7 +260,7 @@ def _data_of(text: _Text, name: str) -> tuple[Path, int]:
     if name.upper() == "LOCAL":
         return text.path, text.n_bytes
     data = folder / name
-    if name != Path(name).name or "\\" in name or re.search(r"%|^LIST\b", name):
+    if name != Path(name).name or re.search(r"[\\\0%]|^LIST\b", name):
         text.tell("E-ITK-DETACHED", "its voxels lie elsewhere", "one file of the same folder")
     elif data.resolve().parent != folder.resolve():
         text.tell("E-ITK-DETACHED", "a link leads its voxels away", "a file of the same folder")
@@ -268,7 +269,11 @@ def _data_of(text: _Text, name: str) -> tuple[Path, int]:
 
 def _sizes(text: _Text, name: str, dimension: str) -> tuple[int, ...] | None:
     sizes = text.numbers(name)
-    agreed = sizes is not None and str(len(sizes)) == text.fields.get(dimension)
+    agreed = (
+        sizes is not None
+        and len(sizes) <= _MAX_AXES
+        and str(len(sizes)) == text.fields.get(dimension)
+    )
     if sizes is None or not agreed or not (np.isfinite(sizes) & (sizes == np.rint(sizes))).all():
         text.tell("E-ITK-FORMAT", "its sizes and its dimension do not agree", "a size an axis")
         return None

@@ -98,6 +98,14 @@ def test_colours_are_refused(tmp_path, suffix):
     assert "E-ITK-DIM" in codes_of(save(tmp_path / f"a{suffix}", made))
 
 
+def test_thousands_of_axes_are_not_listed(tmp_path):
+    axes = "dimension: 5000\\1sizes: " + "1 " * 5000
+    path = edited(tmp_path / "a.nrrd", (r"dimension: 3(\n[^$]*?)sizes: .*", axes))
+    with pytest.raises(DataError, match="its sizes and its dimension do not agree") as caught:
+        read_itk(path)
+    assert len(str(caught.value)) < 1000
+
+
 def test_all_that_is_wrong_is_told_at_once(tmp_path):
     changes = [
         ("MET_SHORT", "MET_OTHER"),
@@ -159,6 +167,7 @@ def test_whatever_a_header_holds_the_file_is_read_or_refused(sound, suffix, at, 
         pytest.param("sub/a.raw", "E-ITK-DETACHED", id="further in"),
         pytest.param("..", "E-ITK-DETACHED", id="the folder above"),
         pytest.param("LIST", "E-ITK-DETACHED", id="a list"),
+        pytest.param("a\0b.raw", "E-ITK-DETACHED", id="no name of a file"),
         pytest.param("a%03d.raw 1 12 1", "E-ITK-DETACHED", id="a pattern"),
         pytest.param("link.raw", "E-ITK-DETACHED", id="a link out of the folder"),
         pytest.param("missing.raw", "E-IO", id="missing"),
