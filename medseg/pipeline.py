@@ -1,8 +1,9 @@
 """Pipelines: which bundles to run for one aim, how often, and what to set beside the outcome.
 
 A pipeline is a YAML file in ``pipelines/`` (its README shows the schema) or anywhere a user keeps
-one. It is data, not code: bundles by name, values laid over theirs, folds, seeds, and the figures
-that the source of the experiment gives. Every fault is told with its line before anything runs.
+one. It is data, not code, unless its user trusts it: bundles by name, values laid over theirs,
+folds, seeds, and the figures that the source of the experiment gives. Every fault is told with its
+line before anything runs.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from medseg.bundle import Bundle, Config, find_bundle
+from medseg.bundle.trust import require_trust
 from medseg.errors import Problem, UsageError
 from medseg.io import strict_yaml
 from medseg.resources import names, shipped
@@ -176,7 +178,9 @@ def read_pipeline(path: Path) -> Pipeline:
 
     Raises:
         UsageError: The content breaks the schema; every fault is told with its line and column.
+        UnsafeError: Its settings are neither data nor trusted; see `require_trust`.
     """
+    require_trust(path)
     return strict_yaml.read_model(path, Pipeline)
 
 

@@ -43,6 +43,11 @@ def located(kind: str, target: str | Path) -> Path:
     return path if path.exists() else shipped(kind, str(target))
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a path is that of something shipped: the thing itself, nothing below it."""
+    return path.resolve().parent in [_folder(kind).resolve() for kind in _SUFFIX]
+
+
 def names(kind: str) -> list[str]:
     """Return the names of everything shipped of a kind, sorted; empty when there is nothing."""
     folder, suffix = _folder(kind), _SUFFIX[kind]

@@ -26,6 +26,7 @@ from typing import Any
 
 from medseg import __version__
 from medseg.bundle import Config, carried_over, find_bundle, overridden
+from medseg.bundle.trust import require_data, require_trust
 from medseg.bundle.wiring import template
 from medseg.engine.checkpoint_files import BEST, LAST, PREVIOUS, first_sound
 from medseg.engine.origin import origin_of
@@ -140,11 +141,13 @@ def open_run(folder: Path) -> Run:
 
     Raises:
         UsageError: The folder is not a run's.
+        UnsafeError: Its configuration is neither data nor trusted; see `require_trust`.
     """
     if not (folder / "config.json").is_file():
         raise UsageError(
             Problem("E-RUN", str(folder), "has no config.json", "a run folder", "name another")
         )
+    require_trust(folder)
     return Run(folder, json.loads((folder / "config.json").read_text()))
 
 
@@ -200,6 +203,7 @@ def _of_mlflow(uri: str, tracking_uri: str | None) -> Config:
     from medseg.engine.tracking_store import default_uri
 
     files = fetched(uri, tracking_uri or default_uri(Path("runs")))
+    require_trust(files["inference"])
     config = json.loads(files["inference"].read_text())
     places = {"checkpoint": str(files["weights"]), "manifest": str(files["manifest"])}
     unknown = {"origin": {"bundle": None}}
@@ -213,6 +217,7 @@ def inference_of(run: Run) -> Config:
     learnt = {"ranges": run.read("ranges.json") or {}}
     if rules := _rules(run):
         learnt["cleaning"] = rules
+    require_data(learnt, run.folder)
     learnt["origin"] = origin_of(run.folder, run.config)
     return {**config, **learnt, "checkpoint": str(run.checkpoint)}
 

@@ -36,6 +36,14 @@ def _as_loud_as_ever():
     logging.getLogger("medseg").setLevel(logging.WARNING)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _configured_apart(tmp_path_factory):
+    """Keep the user's own configuration, such as the trust list, out of tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository():
     """The folder of the source tree."""

@@ -45,7 +45,7 @@ def facts_of(scores, **changes):
         "name": "20260101-120000-fold0",
         "experiment": "uwmgi_unet",
         "config": {
-            "network_def": {"_target_": "medseg.models.unet_basic", "weights": "@weights"},
+            "network_def": {"_target_": "medseg.models.unet", "weights": "@weights"},
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.001},
             "augmentation": {"_target_": "medseg.transforms.BatchAugment", "rotate_deg": 15},
             "label_mode": "exclusive",

@@ -3,7 +3,7 @@
 A *configuration* is the text of ``configs/*.json`` before anything is built: plain data. Overlays
 and overrides change it by *id*, such as ``epochs`` or ``train::dataloader::resident``. Opening a
 configuration builds what it names; a bundle's configuration is code (it may name any callable), so
-open only bundles you trust.
+`find_bundle` opens only what is plainly data, or trusted (`medseg.bundle.trust`).
 """
 
 import json
@@ -97,9 +97,13 @@ def find_bundle(target: str | Path) -> Bundle:
 
     Raises:
         UsageError: It is neither.
+        UnsafeError: It would run code that is neither shipped nor trusted; see `require_trust`.
     """
     path = Path(target)
     if (path / "configs").is_dir():
+        from medseg.bundle.trust import require_trust
+
+        require_trust(path)
         return Bundle(path.resolve())
     if path.is_dir():
         raise UsageError(

@@ -2,20 +2,28 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
 from medseg import resources
 from medseg.cli import options
-from medseg.cli.lazy import LazyGroup
+from medseg.cli.lazy import Entry, LazyGroup
 from medseg.cli.options import State
 from medseg.errors import UsageError
 
 
-@click.group(cls=LazyGroup)
+class _Bundle(LazyGroup):
+    entries: ClassVar[dict[str, Entry]] = {
+        "trust": Entry(
+            "medseg.cli.bundle_trust:trust", "Let a bundle from elsewhere run its code."
+        ),
+    }
+
+
+@click.group(cls=_Bundle)
 def bundle() -> None:
-    """List, check and begin bundles."""
+    """List, check, begin and trust bundles."""
 
 
 @bundle.command("list")
@@ -44,6 +52,7 @@ def list_bundles(state: State) -> None:
     help="Folder of scans for the checks that read some; default is a small phantom.",
 )
 @click.option("--demo", is_flag=True, help="Check with the demo's smaller network.")
+@options.trust_bundle
 @options.verbosity
 @options.as_json
 @options.pass_state
@@ -51,8 +60,8 @@ def list_bundles(state: State) -> None:
 def check(context: click.Context, state: State, /, **asked: Any) -> None:  # noqa: ANN401
     """Tell whether bundles keep to what MONAI, its model zoo and medseg ask.
 
-    BUNDLE is a folder, or the name of a shipped one; all of these by default. A bundle is code:
-    check only what you trust. Ends with 2 when a check failed.
+    BUNDLE is a folder, or the name of a shipped one; all of these by default. Ends with 2 when a
+    check failed, with 5 when a bundle from elsewhere has code of its own and is not trusted.
     """
     from medseg.cli.display import Quiet, display
     from medseg.stages.bundle_check import check_bundles
@@ -85,6 +94,7 @@ def check(context: click.Context, state: State, /, **asked: Any) -> None:  # noq
 )
 @click.option("--like", metavar="BUNDLE", help="Bundle to take values from before all others.")
 @click.option("--overwrite", is_flag=True, help="Replace the files of a bundle that is there.")
+@options.trust_bundle
 @options.verbosity
 @options.as_json
 @options.pass_state

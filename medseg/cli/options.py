@@ -126,6 +126,24 @@ def settings(command: Command) -> Command:
     )(command)
 
 
+def trust_bundle(command: Command) -> Command:
+    """Add ``--trust-bundle``, which lets all that the command opens run code of its own."""
+    return click.option(
+        "--trust-bundle",
+        is_flag=True,
+        expose_value=False,
+        callback=_trust,
+        help="Let bundles and runs from elsewhere run their own code, this once.",
+    )(command)
+
+
+def _trust(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        from medseg.bundle.trust import trusting
+
+        ctx.with_resource(trusting())
+
+
 def _device(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise click.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:0, cuda:1 …")

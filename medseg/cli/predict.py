@@ -103,6 +103,7 @@ def _exchange(command: options.Command) -> options.Command:
 @_input
 @_exchange
 @options.settings
+@options.trust_bundle
 @options.device
 @options.verbosity
 @options.as_json

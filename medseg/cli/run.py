@@ -64,6 +64,7 @@ class _Run(click.Command):
 @click.option("--weights", help="Folder or hub id of pretrained weights to start from.")
 @click.option("--tracking-uri", help="MLflow store or server; default <output>/mlflow.db.")
 @options.settings
+@options.trust_bundle
 @options.seed
 @options.output
 @options.device

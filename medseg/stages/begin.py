@@ -7,6 +7,7 @@ from typing import Any
 
 from medseg.bundle import Bundle, Config, differences, find_bundle, overridden
 from medseg.bundle.fitting import misfits
+from medseg.bundle.trust import remember
 from medseg.data.phantom import TWINS, is_phantom, write_phantom
 from medseg.engine.device import device_of
 from medseg.errors import Problem, UsageError
@@ -139,6 +140,7 @@ def started(current: Run, bundle: Bundle) -> Run:
         "split_file": str(current.splits.resolve()),
     }
     current.write("config.json", config)
+    remember(current.folder)
     return Run(current.folder, config)
 
 

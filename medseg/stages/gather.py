@@ -10,7 +10,7 @@ from medseg.data.phantom import is_phantom
 from medseg.data.splits import Splits
 from medseg.engine.origin import settings_hash
 from medseg.engine.provenance import sha256_of
-from medseg.errors import DataError, UsageError
+from medseg.errors import DataError, UnsafeError, UsageError
 from medseg.metrics.calibration import Calibration
 from medseg.report.facts import RunFacts, Side
 from medseg.report.scores import read_csv
@@ -62,7 +62,7 @@ def facts_of(run: Run, scans: Scans, *, parts: Sequence[Run]) -> RunFacts:
 def _metadata(run: Run) -> dict[str, Any]:
     try:
         return find_bundle(run.config["bundle_root"]).metadata
-    except UsageError:
+    except (UsageError, UnsafeError):
         return {}
 
 

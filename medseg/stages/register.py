@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from medseg.bundle.trust import remember
 from medseg.data import read_manifest
 from medseg.engine.checkpoints import read_checkpoint
 from medseg.engine.provenance import portable_values
@@ -28,6 +29,7 @@ def register(run: Run, tracker: Tracker) -> None:
     needed = {name: value for name, value in config.items() if name not in _UNNEEDED}
     needed["inferer"] = {**needed["inferer"], "probabilities": False}
     run.write("inference.json", portable_values(needed))
+    remember(run.folder / "inference.json")
     manifest = located("data_manifests", run.config["manifest"])
     with replacing(run.folder / "manifest.yaml") as stream:
         stream.write(Path(manifest).read_bytes())

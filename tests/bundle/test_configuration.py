@@ -5,6 +5,7 @@ import json
 import pytest
 
 from medseg.bundle import Opened, carried_over, differences, find_bundle
+from medseg.bundle.trust import trusting
 from medseg.errors import UsageError
 
 
@@ -16,7 +17,8 @@ def bundle(tmp_path):
     (configs / "train.json").write_text(json.dumps(train))
     (configs / "demo.json").write_text(json.dumps({"epochs": 1, "train::loader::workers": 2}))
     (configs / "metadata.json").write_text(json.dumps({"version": "1.0.0"}))
-    return find_bundle(tmp_path / "toy")
+    with trusting():  # for its double
+        return find_bundle(tmp_path / "toy")
 
 
 def test_overlays_and_settings_are_laid_over_by_id(bundle):

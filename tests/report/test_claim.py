@@ -23,7 +23,7 @@ def test_there_are_42_items_and_what_only_people_know_is_left_to_them():
 def test_answers_are_the_runs_own():
     told = answers(scores_of(8))
     assert told[20].endswith("training: 9 patients, 18 scans; test: 8 patients, 16 scans")
-    assert "unet_basic, 3.7 million parameters" in told[22]
+    assert "unet, 3.7 million parameters" in told[22]
     assert told[24] == "random numbers"
     assert told[26] == "The epoch with the best mean validation Dice, 3."
     assert told[29] == "95\N{NO-BREAK SPACE}% intervals, bootstrapped by patient."

@@ -80,7 +80,7 @@ def test_the_same_folder_makes_the_same_page(run):
         pytest.param("metrics.csv", "results", "have not been scored", id="scores"),
         pytest.param("metrics.csv", "cases", "there is no best or worst one yet", id="no cases"),
         pytest.param("provenance.json", "provenance", "uwmgi_unet_demo, a", id="provenance"),
-        pytest.param("splits.json", "setup", "unet_basic", id="split"),
+        pytest.param("splits.json", "setup", "unet", id="split"),
     ],
 )
 def test_what_the_folder_lacks_is_said_and_the_rest_is_told(run, lost, section, said):
