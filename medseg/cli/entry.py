@@ -35,6 +35,7 @@ class _Medseg(LazyGroup):
         "evaluate": Entry("medseg.cli.evaluate:evaluate", "Compare predictions with a reference."),
         "compare": Entry("medseg.cli.compare:compare", "Tell which of several runs is better."),
         "report": Entry("medseg.cli.report:report", "Write the page that tells of a run."),
+        "reproduce": Entry("medseg.cli.reproduce:reproduce", "Run it again; tell what differs."),
         "export": Entry("medseg.cli.export:export", "Write predictions in forms others take."),
         "bundle": Entry("medseg.cli.bundle:bundle", "List, check and begin bundles."),
         "bench": Entry("medseg.cli.bench:bench", "Measure medseg beside what people use instead."),
