@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -10,10 +11,11 @@ from mlflow import MlflowClient
 
 from medseg.data import read_manifest, read_scans, read_splits
 from medseg.engine.tracking import default_uri
-from medseg.errors import UsageError
+from medseg.errors import DataError, UsageError
 from medseg.runs import CLEANING, inference_config, open_run
 from medseg.stages.begin import STAGES, Request, begin
 from medseg.stages.display import Silent
+from medseg.stages.prepare import split_of
 from medseg.stages.run import run
 from medseg.stages.segment import Segmentation, segment
 
@@ -198,6 +200,24 @@ def test_resume_with_other_settings_names_what_differs(tiny_phantom, tmp_path):
     changed = request(tiny_phantom, tmp_path, resume=True, settings=TINY | {"batch_size": "8"})
     with pytest.raises(UsageError, match=r"E-RESUME-DIFF.*batch_size is now 8 \(expected 4\)"):
         begin(changed, Silent())
+
+
+def test_resume_with_other_data_names_what_differs(tiny_phantom, tmp_path):
+    data = shutil.copytree(tiny_phantom, tmp_path / "data")
+    first = begin(request(data, tmp_path), Silent())
+    scans = read_scans(data, read_manifest("uwmgi"))
+    split_of(first, scans)
+    again = begin(request(data, tmp_path, resume=True), Silent())
+    split_of(again, scans)
+    one, other = scans[0], scans[-1]
+    one.slice_files[0].write_bytes(one.slice_files[1].read_bytes())
+    changed = rf"(?s)E-RESUME-DIFF\].*{one.scan_id}: changed since the split was made"
+    with pytest.raises(DataError, match=changed):
+        split_of(again, scans)
+    with pytest.raises(DataError, match=rf"E-RESUME-DIFF.*{other.scan_id}: is in the split and"):
+        split_of(again, scans[:-1])
+    # Whoever only evaluates reads what is asked for, and no more.
+    split_of(first, scans[:-1])
 
 
 def test_a_run_predicts_a_scan_folder_and_a_nifti_file(done, tiny_phantom, tmp_path):
