@@ -214,11 +214,10 @@ def inference_of(run: Run) -> Config:
     """Return the inference configuration of a run, with its own settings and checkpoint."""
     bundle = find_bundle(run.config["bundle_root"])
     config = carried_over(bundle.config("inference"), run.config)
-    learnt = {"ranges": run.read("ranges.json") or {}}
+    learnt = {"ranges": run.read("ranges.json") or {}, "origin": origin_of(run.folder, run.config)}
     if rules := _rules(run):
         learnt["cleaning"] = rules
     require_data(learnt, run.folder)
-    learnt["origin"] = origin_of(run.folder, run.config)
     return {**config, **learnt, "checkpoint": str(run.checkpoint)}
 
 

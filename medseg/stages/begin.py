@@ -161,4 +161,5 @@ def _continued(current: Run, request: Request) -> Run:
         )
     if asked["epochs"] != current.config["epochs"]:
         current.write("config.json", {**current.config, "epochs": asked["epochs"]})
+        remember(current.folder)
     return Run(current.folder, asked | {"resume": request.resume})

@@ -15,8 +15,8 @@ from medseg import __version__
 from medseg.data import read_manifest, read_scans
 from medseg.engine.origin import ORIGIN, origin_of, settings_hash
 from medseg.engine.tracking import default_uri
-from medseg.errors import DataError, PartialError, Problem, Stopped
-from medseg.runs import open_run
+from medseg.errors import DataError, PartialError, Problem, Stopped, UnsafeError
+from medseg.runs import inference_of, open_run
 from medseg.stages.begin import Request
 from medseg.stages.display import Silent
 from medseg.stages.run import run
@@ -214,6 +214,12 @@ def test_a_model_is_of_the_version_that_trained_it(untrained):
     # Other weights than any command left: those of the one that is at work.
     (untrained.folder / "weights.safetensors").write_bytes(b"new")
     assert origin_of(untrained.folder, untrained.config)["medseg"] == "4"
+
+
+def test_what_a_run_says_of_its_origin_is_data_and_no_code(untrained):
+    untrained.write("provenance.json", {"medseg": "$__import__('os').getcwd()"})
+    with pytest.raises(UnsafeError, match="E-TRUST"):
+        inference_of(untrained)
 
 
 def test_settings_have_one_hash_wherever_they_lie(untrained):
