@@ -5,40 +5,39 @@ terminal can take. Whoever runs a target sees anything else as an exception.
 """
 
 import gzip
-import json
 import os
 import struct
 import zlib
 from atexit import register
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from io import BytesIO
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import NamedTuple
 
+import fuzz_seeds
 import numpy as np
 
 from medseg.bundle.configuration import Bundle
+from medseg.bundle.trust import told
 from medseg.data.dataset_json import read_dataset_json
 from medseg.data.kaggle_csv import COLUMNS, SUBMITTED, read_labels
 from medseg.data.label_files import find_label_files
 from medseg.data.manifest import read_manifest
 from medseg.data.slice_folder import parse_name
-from medseg.data.splits import Splits, read_splits
+from medseg.data.splits import read_splits
 from medseg.data.study_list import read_study_list
 from medseg.data.table import read_table
 from medseg.errors import MedsegError, Problem
 from medseg.io.itk import read_itk
 from medseg.io.nifti import read_image, read_label_map
 from medseg.io.pictures import read_picture, read_picture_header
-from medseg.io.png import read_header, read_slice, write_slice
+from medseg.io.png import read_header, read_slice
 from medseg.io.rle import decode, problems
 from medseg.io.strict_yaml import read
 from medseg.labels import LabelSet, Organ
 from medseg.report.scores import read_csv
-from medseg.resources import located
 
 # A message names files and counts; one as long as a page was made of the input.
 LONGEST_LINE = 8000
@@ -66,16 +65,15 @@ def require_lawful(target: Target, data: bytes) -> bool:
     except MedsegError as error:
         require_readable(error.problems)
         return False
-    told = getattr(found, "problems", ())
-    require_readable(told, at_least=0)
+    require_readable(getattr(found, "problems", ()), at_least=0)
     return bool(found)
 
 
-def require_readable(told: Sequence[Problem], *, at_least: int = 1) -> None:
+def require_readable(rows: Sequence[Problem], *, at_least: int = 1) -> None:
     """Require that problems are lines of a bounded length."""
-    if len(told) < at_least:
+    if len(rows) < at_least:
         raise AssertionError("an error without a problem")
-    for problem in told:
+    for problem in rows:
         line = str(problem)
         if not line.isprintable() or len(line) > LONGEST_LINE or not problem.found:
             raise AssertionError(f"{len(line)} characters: {line[:200]!r}")
@@ -117,9 +115,8 @@ def _of_file(name: str, reader: Callable[[Path], object], data: bytes) -> object
 
 def _rle(data: bytes) -> int:
     rows = _text(data).split("\n")
-    told = problems(rows, (12, 7))
-    require_readable(told, at_least=0)
-    return _tried(*(partial(decode, row, (12, 7)) for row in rows))
+    require_readable(problems(rows, (12, 7)), at_least=0)
+    return _tried(*(partial(decode, row, (12, 7)) for row in rows[:8]))
 
 
 def _manifest(data: bytes) -> int:
@@ -130,8 +127,9 @@ def _manifest(data: bytes) -> int:
 def _bundle(data: bytes) -> int:
     root = folder() / "bundle"
     (root / "configs").mkdir(parents=True, exist_ok=True)
-    (root / "configs" / "train.json").write_bytes(data)
-    return _tried(partial(Bundle(root).written, "train"))
+    for name in ("configs/train.json", "configs/metadata.json", "config.json"):
+        (root / name).write_bytes(data)
+    return _tried(partial(Bundle(root).written, "train"), partial(told, root))
 
 
 def _labels_csv(data: bytes) -> object:
@@ -228,117 +226,7 @@ def mended_png(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _png_seeds() -> list[bytes]:
-    from PIL import Image
-
-    path = folder() / "seed.png"
-    pixels = np.arange(30, dtype=np.uint16).reshape(5, 6) * 2000
-    write_slice(path, pixels)
-    seeds = [path.read_bytes()]
-    for picture in (
-        Image.fromarray((pixels // 300).astype(np.uint8)),
-        Image.fromarray(np.zeros((4, 3, 3), np.uint8)),
-    ):
-        stream = BytesIO()
-        picture.save(stream, "PNG")
-        seeds.append(stream.getvalue())
-    # One with its rows as they are, which `mended_png` packs; and one that is interlaced.
-    for interlaced in (0, 1):
-        head = struct.pack(">IIBBBBB", 6, 5, 16, 0, 0, 0, interlaced)
-        rows = bytes(65 + 20 * interlaced)
-        chunks = (b"IHDR", head), (b"IDAT", rows), (b"IEND", b"")
-        plain = b"".join(struct.pack(">I", len(b)) + k + b + bytes(4) for k, b in chunks)
-        seeds.append(seeds[0][:8] + plain)
-    return seeds
-
-
-def _tiff_seeds() -> list[bytes]:
-    from PIL import Image
-
-    seeds = []
-    for pixels, packing in (
-        (np.zeros((5, 6), np.uint16), None),
-        (np.zeros((5, 6, 3), np.uint8), "tiff_deflate"),
-        (np.zeros((5, 6), np.uint8), "tiff_lzw"),
-        (np.zeros((5, 6), np.uint8), "packbits"),
-    ):
-        stream = BytesIO()
-        Image.fromarray(pixels).save(stream, "TIFF", compression=packing)
-        seeds.append(stream.getvalue())
-    return seeds
-
-
-def _nifti_seeds() -> list[bytes]:
-    import nibabel as nib
-    from nifti_files import image, save
-
-    seeds = []
-    for kind in (nib.Nifti1Image, nib.Nifti2Image):
-        made = image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), kind=kind)
-        made.header["vox_offset"] = 544 if kind is nib.Nifti2Image else 352
-        seeds.append(save(made, folder() / "seed.nii").read_bytes())
-    return seeds
-
-
-def _itk_seeds(suffix: str) -> list[bytes]:
-    voxels = np.arange(24, dtype="<i2").tobytes()
-    if suffix == ".nrrd":
-        head = (
-            "NRRD0005\ntype: short\ndimension: 3\nspace: left-posterior-superior\n"
-            "sizes: 2 3 4\nspace directions: (1,0,0) (0,1,0) (0,0,2)\nkinds: domain domain domain\n"
-            "endian: little\nencoding: raw\nspace origin: (1,2,3)\n\n"
-        )
-        packed = head.replace("raw", "gzip").encode() + gzip.compress(voxels, 1)
-    else:
-        head = (
-            "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
-            "CompressedData = False\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\n"
-            "ElementSpacing = 1 1 2\nDimSize = 2 3 4\nElementType = MET_SHORT\n"
-            "ElementDataFile = LOCAL\n"
-        )
-        packed = head.replace("edData = False", "edData = True").encode() + zlib.compress(voxels, 1)
-    return [head.encode() + voxels, packed]
-
-
-def _dicom_seeds() -> list[bytes]:
-    from dicom_series import ramp, save, slices
-
-    (dataset,) = slices(ramp((4, 3, 1)))
-    return [save(dataset, folder() / "seed.dcm").read_bytes()]
-
-
-def _csv_seeds() -> list[bytes]:
-    return [
-        b"id,class,segmentation\ncase1_day0_slice_0001,liver,1 3 7 2\n"
-        b"case1_day0_slice_0001,stomach,\ncase1_day0_slice_0002,liver,\n",
-        b"id,class,predicted\r\ncase1_day0_slice_0001,liver,\r\n",
-    ]
-
-
-def _shipped(kind: str, name: str) -> list[bytes]:
-    found = located(kind, name)
-    return [(found / "configs" / "train.json" if found.is_dir() else found).read_bytes()]
-
-
-def _split_seeds() -> list[bytes]:
-    scans = {
-        f"case{n}_day0": {"patient": f"case{n}", "sha256": "0" * 64, "organ_slices": {"liver": n}}
-        for n in (1, 2, 3)
-    }
-    from medseg.data.splits import ScanFacts
-
-    facts = {name: ScanFacts(**each) for name, each in scans.items()}
-    return [Splits((("case1",), ("case2",), ("case3",)), facts).text.encode()]
-
-
-def _score_seeds() -> list[bytes]:
-    from medseg.report.scores import COLUMNS as SCORED
-
-    row = ["case1_day0", "case1", "liver", "scored", *["1"] * (len(SCORED) - 4)]
-    return [f"{','.join(SCORED)}\n{','.join(row)}\n".encode()]
-
-
-_DATASET = {"channel_names": {"0": "T2"}, "labels": {"background": 0, "liver": 1}}
+_NNUNET = {"channel_names": {"0": "T2"}, "labels": {"background": 0, "liver": 1}}
 _DECATHLON = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"}}
 _STUDIES = [{"image": "a/b", "name": "case1"}, {"image": "c", "series": "401"}]
 _NUMBERS = (b"0", b"-1", b"1e309", b"nan", b"9" * 30, b"9" * 5000, "²".encode())
@@ -358,16 +246,18 @@ TARGETS = {
     ),
     "manifests": Target(
         _manifest,
-        lambda: [*_shipped("data_manifests", "uwmgi"), *_shipped("data_manifests", "lgg")],
+        fuzz_seeds.shipped_manifests,
         (*_YAML, *_TIMES, *_NUMBERS),
     ),
     "bundle JSON": Target(
-        _bundle, lambda: [b'{"a": [1, null], "b": {"_target_": "x"}}'], (*_JSON, *_NUMBERS)
+        _bundle,
+        lambda: [b'{"epochs": 3, "network_def": {"_target_": "x"}}', fuzz_seeds.shipped_bundle()],
+        (*_JSON, *_NUMBERS, b"$", b"@", b"%", b"::", b"#", b"_mode_", b'"_target_": "'),
     ),
-    "label tables": Target(_labels_csv, _csv_seeds, (*_CSV, b"_slice_")),
+    "label tables": Target(_labels_csv, lambda: fuzz_seeds.LABELS, (*_CSV, b"_slice_")),
     "study lists": Target(
         _study_list,
-        lambda: [b"image,name,series\nmr/0007,case7_day0,\n", json.dumps(_STUDIES).encode()],
+        lambda: [b"image,name,series\nmr/0007,case7_day0,\n", *fuzz_seeds.as_json(_STUDIES)],
         (*_JSON, *_CSV),
     ),
     "tables of images": Target(
@@ -375,11 +265,11 @@ TARGETS = {
         lambda: [b"image,mask,patient\ntable.csv,,a\n", b"image_0,image_1,mask\nx.nii.gz,y.nii,z"],
         _CSV,
     ),
-    "scores": Target(lambda data: _of_file("s.csv", read_csv, data), _score_seeds, _CSV),
-    "splits": Target(_splits, _split_seeds, (*_JSON, *_NUMBERS)),
+    "scores": Target(lambda data: _of_file("s.csv", read_csv, data), fuzz_seeds.score_seeds, _CSV),
+    "splits": Target(_splits, fuzz_seeds.split_seeds, (*_JSON, *_NUMBERS)),
     "dataset.json": Target(
         _dataset_json,
-        lambda: [json.dumps(_DATASET).encode(), json.dumps(_DECATHLON).encode()],
+        lambda: fuzz_seeds.as_json(_NNUNET, _DECATHLON),
         (*_JSON, *_NUMBERS),
     ),
     "label folders": Target(
@@ -387,13 +277,19 @@ TARGETS = {
         lambda: [b"case1_day0.nii.gz\ncase1_day0_liver.nii.gz", b"case1.nii\ncase1.nii.gz"],
         (b"_liver", b".nii", b".gz", b"_probs", *_NUMBERS),
     ),
-    "PNG": Target(_png, _png_seeds, (*_SIZES, b"IHDR", b"IDAT", b"IEND", b"PLTE", b"tRNS")),
-    "TIFF": Target(_tiff, _tiff_seeds, (*_SIZES, b"\x04\0\xff\xff\xff\xff")),
-    "NIfTI": Target(_nifti, _nifti_seeds, (*_SIZES, *_FLOATS)),
-    "NIfTI, compressed": Target(
-        _nifti_gz, lambda: [gzip.compress(seed, 1) for seed in _nifti_seeds()], _SIZES
+    "PNG": Target(
+        _png, fuzz_seeds.png_seeds, (*_SIZES, b"IHDR", b"IDAT", b"IEND", b"PLTE", b"tRNS")
     ),
-    "NRRD": Target(partial(_itk, ".nrrd"), partial(_itk_seeds, ".nrrd"), (*_NUMBERS, b": ")),
-    "MetaImage": Target(partial(_itk, ".mha"), partial(_itk_seeds, ".mha"), (*_NUMBERS, b"= ")),
-    "DICOM": Target(_dicom, _dicom_seeds, (*_SIZES, b"SQ", b"\xfe\xff\xdd\xe0", b"\\")),
+    "TIFF": Target(_tiff, fuzz_seeds.tiff_seeds, (*_SIZES, b"\x04\0\xff\xff\xff\xff")),
+    "NIfTI": Target(_nifti, fuzz_seeds.nifti_seeds, (*_SIZES, *_FLOATS)),
+    "NIfTI, compressed": Target(
+        _nifti_gz, lambda: [gzip.compress(seed, 1) for seed in fuzz_seeds.nifti_seeds()], _SIZES
+    ),
+    "NRRD": Target(
+        partial(_itk, ".nrrd"), partial(fuzz_seeds.itk_seeds, ".nrrd"), (*_NUMBERS, b": ")
+    ),
+    "MetaImage": Target(
+        partial(_itk, ".mha"), partial(fuzz_seeds.itk_seeds, ".mha"), (*_NUMBERS, b"= ")
+    ),
+    "DICOM": Target(_dicom, fuzz_seeds.dicom_seeds, (*_SIZES, b"SQ", b"\xfe\xff\xdd\xe0", b"\\")),
 }
