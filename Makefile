@@ -3,13 +3,15 @@
 # make check       lint and types alone
 # make browser     a browser for the tests that open pages, where Debian's packages can be installed
 # make validators  other people's DICOM programs, for the tests that ask them, likewise
+# make audit       known weaknesses of the packages in constraints.txt; asks the network
+# make sbom        dist/medseg.cdx.json, what is installed with medseg, as CycloneDX
 # Everything is installed once, into .venv, with the versions of constraints.txt.
 
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: run test check browser validators
+.PHONY: run test check browser validators audit sbom
 .DELETE_ON_ERROR:
 
 run: .venv/installed
@@ -42,6 +44,21 @@ validators:
 	  apt-get update -qq; for package in $(VALIDATOR_PACKAGES); do \
 	  apt-get install -y -qq --no-install-recommends $$package >/dev/null; done; fi; \
 	test -z "$$(absent)" || echo "no" $$(absent) "here: tests that ask them will be skipped" >&2
+
+# Where the index or its list of weaknesses cannot be asked, it fails: what was not audited is not sound.
+audit: .venv/audit/installed
+	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+sbom: .venv/installed .venv/audit/installed
+	@mkdir -p dist
+	.venv/audit/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	  --of JSON -o dist/medseg.cdx.json $(BIN)/python
+
+# Apart: these tools bring packages of their own.
+.venv/audit/installed: Makefile | .venv/bin/python
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "medseg needs Python 3.11 or newer: make PYTHON=/path/to/python" >&2; exit 2; }

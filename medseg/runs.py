@@ -148,7 +148,10 @@ def open_run(folder: Path) -> Run:
             Problem("E-RUN", str(folder), "has no config.json", "a run folder", "name another")
         )
     require_trust(folder)
-    return Run(folder, json.loads((folder / "config.json").read_text()))
+    config = json.loads((folder / "config.json").read_text())
+    if "output_dir" in config:  # it may have been moved, and one from elsewhere may say anything
+        config["output_dir"] = str(folder.resolve())
+    return Run(folder, config)
 
 
 def inference_config(

@@ -43,7 +43,7 @@ def started(output: Path, host: str, port: int, said: IO[str]) -> subprocess.Pop
         *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
         *("--backend-store-uri", default_uri(output)),
         *("--default-artifact-root", str((output / "artifacts").resolve())),
-        *("--host", host, "--port", str(port)),
+        *("--host", host, "--port", str(port), *_hosts(host, port)),
         *("--uvicorn-opts", "--log-level warning --no-access-log"),
     ]
     # In a session of its own: Ctrl-C reaches medseg alone, which then ends the whole group.
@@ -55,6 +55,17 @@ def started(output: Path, host: str, port: int, said: IO[str]) -> subprocess.Pop
         env={**os.environ, **_QUIET},
         start_new_session=True,
     )
+
+
+def _hosts(host: str, port: int) -> list[str]:
+    """Return the words that name the hosts to answer as; MLflow's own choice where others may ask.
+
+    By default it takes every name that begins as a private address does, such as 10.evil.example.
+    """
+    if host not in ("127.0.0.1", "localhost"):
+        return []
+    names = [f"{name}{end}" for name in ("127.0.0.1", "localhost") for end in ("", f":{port}")]
+    return ["--allowed-hosts", ",".join(names)]
 
 
 def wait_for(server: subprocess.Popen[bytes], host: str, port: int, said: IO[str]) -> None:

@@ -10,8 +10,8 @@ import pytest
 from changed_bundle import change, copied, refused
 
 from medseg import resources
-from medseg.bundle import find_bundle
-from medseg.bundle.trust import trust
+from medseg.bundle import Opened, find_bundle
+from medseg.bundle.trust import trust, trusting
 from medseg.errors import UnsafeError
 
 NAMES = resources.names("bundles")
@@ -161,6 +161,16 @@ def test_what_would_run_is_told_and_refused(own, canary, monkeypatch, values, to
     change(own, **values)
     rows = refused(own)
     assert any(row.startswith("own/configs/train.json: ") and told_of in row for row in rows), rows
+
+
+def test_what_is_told_would_have_run(own, tmp_path):
+    """Elsewhere no canary is made: here one is, so that the others prove something."""
+    change(own, epochs=f"$open({str(tmp_path / 'made')!r}, 'w').close()")
+    with trusting():
+        config = find_bundle(own).config("train")
+    assert not (tmp_path / "made").exists()
+    Opened(config)["epochs"]
+    assert (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("name", ["train", "inference", "evaluate", "demo", "metadata", "other"])

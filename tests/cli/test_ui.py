@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 from urllib.parse import urlencode, urlsplit
 
 import psutil
 import pytest
 
 from medseg.cli import main
+from medseg.engine import ui_server
 from medseg.errors import ResourceError, Stopped
 from medseg.stages import ui as stage
 
@@ -154,9 +156,9 @@ def server(output):
     process.communicate()
 
 
-def ask(address, method, path, body=None):
+def ask(address, method, path, body=None, **headers):
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
-    connection.request(method, path, body, {"Content-Type": "application/json"})
+    connection.request(method, path, body, {"Content-Type": "application/json"} | headers)
     answer = connection.getresponse()
     text = answer.read().decode()
     connection.close()
@@ -183,6 +185,42 @@ def test_the_page_and_the_runs_are_served_on_this_machine_alone(server, output):
 
     query = urlencode({"run_uuid": run["info"]["run_id"], "path": "note.txt"})
     assert ask(address, "GET", f"/get-artifact?{query}") == (200, "a note")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        pytest.param("localhost:5000", 403, id="another port"),
+        pytest.param("evil.example", 403, id="another name"),
+        pytest.param("10.evil.example", 403, id="a name like a private address"),
+        pytest.param("192.168.1.7", 403, id="a private address"),
+        pytest.param("localhost", 200, id="this machine"),
+    ],
+)
+def test_no_page_of_another_origin_is_answered(server, host, status):
+    _, address = server
+    assert ask(address, "GET", "/", Host=host)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        pytest.param(
+            "127.0.0.1",
+            ["127.0.0.1,127.0.0.1:4321,localhost,localhost:4321"],
+            id="this machine",
+        ),
+        pytest.param("0.0.0.0", [], id="anywhere"),
+    ],
+)
+def test_mlflow_is_told_whom_to_answer_as(tmp_path, monkeypatch, host, allowed):
+    commands = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
+    ui_server.started(tmp_path, host, 4321, None)
+    ((*_, words),) = [commands]
+    given = [after for word, after in pairwise(words) if word == "--allowed-hosts"]
+    assert given == allowed
 
 
 @pytest.mark.slow
