@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+TOLD = {"trials", "seconds of a training"}
 
 
 def judged(folder, points, *more):
@@ -56,3 +57,19 @@ def test_at_two_hundred_random_moments(tmp_path):
     (figures,) = json.loads(out.read_text()).values()
     assert figures["trials"] == 200
     assert figures["killed"] > 150
+
+
+@pytest.mark.slow
+def test_beside_other_ways_to_write_checkpoints(tmp_path):
+    done = subprocess.run(
+        [sys.executable, HERE / "peer_driver.py", tmp_path, "40"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads((tmp_path / "faults.json").read_text())
+    ours, plain = told["checkpoints, medseg"], told["checkpoints, torch.save"]
+    assert [value for key, value in ours.items() if key not in TOLD] == [0, 0, 0, 0]
+    assert plain["newest checkpoint unreadable"] > 0  # so the kills did come while it wrote
