@@ -191,7 +191,9 @@ def read_entry(
             presence=tuple(entry["presence"]),
         )
     # Whatever a broken file makes of the entry, there is none to be had.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    except (ArithmeticError, RecursionError):  # of infinite sizes; of nesting without end
         return None
 
 

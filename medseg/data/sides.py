@@ -70,12 +70,18 @@ def held_out(side: Path) -> frozenset[str] | None:
     """Return the scans that a run neither learnt from nor was chosen by; None of what is no run.
 
     Raises:
-        DataError: Its split cannot be read.
+        DataError: Its split cannot be read, or its configuration does not tell its fold.
     """
     config, splits = side / "config.json", side / "splits.json"
     if not (config.is_file() and splits.is_file()):
         return None
-    return frozenset(read_splits(splits).fold(json.loads(config.read_text())["fold"]).test)
+    try:
+        fold = int(json.loads(config.read_text(encoding="utf-8"))["fold"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, OverflowError) as error:
+        found = f"does not tell its fold: {type(error).__name__}"
+        fix = "name its folder predictions/, to score all scans in it"
+        raise DataError(Problem("E-RUN", str(config), found, '"fold": 0', fix)) from error
+    return frozenset(read_splits(splits).fold(fold).test)
 
 
 def _refuse_dicom(folder: Path) -> None:

@@ -151,7 +151,10 @@ def _downloaded(hub_id: str) -> Path:
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except OSError as error:
+        found = f"cannot be read: {error.strerror or type(error).__name__}"
+        raise UsageError(Problem("E-WEIGHTS", str(path), found)) from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(Problem("E-WEIGHTS", str(path), f"is not JSON: {error}")) from error
     if not isinstance(settings, dict):
         raise UsageError(Problem("E-WEIGHTS", str(path), "is not a JSON object"))

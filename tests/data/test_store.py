@@ -210,6 +210,16 @@ def columns_first(path):
     path.write_bytes(raw.replace(b"'fortran_order': False", b"'fortran_order': True ", 1))
 
 
+def endless(path):
+    path.write_text("[" * 100_000)
+
+
+def infinite(path):
+    entry = json.loads(path.read_text())
+    entry["native"]["shape"] = [float("inf")] * 3
+    path.write_text(json.dumps(entry))
+
+
 def other_grid(path):
     entry = json.loads(path.read_text())
     entry["grid"]["shape"][0] += 1
@@ -229,6 +239,8 @@ def other_grid(path):
         pytest.param("entry.json", lambda path: path.write_text("{}"), id="empty entry"),
         pytest.param("image.npy", columns_first, id="image in another order"),
         pytest.param("entry.json", other_grid, id="grid of another size"),
+        pytest.param("entry.json", endless, id="entry nested without end"),
+        pytest.param("entry.json", infinite, id="grid without end"),
     ],
 )
 def test_a_damaged_entry_is_rebuilt(store, scan, decoded, name, damage):

@@ -192,6 +192,7 @@ def test_a_decoder_without_its_class_layer_is_an_error(tmp_path):
             {"config.json": None, "model.safetensors": None}, "there is no config.json", id="empty"
         ),
         pytest.param({"config.json": b"{"}, "is not JSON", id="broken configuration"),
+        pytest.param({"config.json": b"[" * 100_000}, "is not JSON", id="nested without end"),
         pytest.param({"config.json": b"[]"}, "is not a JSON object", id="a list as configuration"),
         pytest.param(
             {"config.json": b'{"model_type": "beit"}'}, "model_type is beit", id="another network"
