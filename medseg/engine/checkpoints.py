@@ -32,6 +32,7 @@ from medseg.engine.checkpoint_files import (
     warn_of,
     write_hashes,
 )
+from medseg.engine.divergence import require_finite
 from medseg.engine.provenance import sha256_of
 from medseg.errors import Problem, Stopped, UnsafeError
 from medseg.io.atomic import also_called, remove_orphans, replacing
@@ -218,6 +219,8 @@ class TrainingCheckpoints:
             self._stop(engine)
 
     def _write(self, state: dict[str, Any]) -> None:
+        require_finite(state["network"])
+        require_finite(state.get("learning", {}))
         better = state["best_metric"] > self._best
         now = dict(self._hashes)
 

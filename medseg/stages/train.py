@@ -12,6 +12,7 @@ from medseg.data import read_manifest
 from medseg.data.phantom import is_phantom
 from medseg.engine.checkpoint_files import BEST, LAST
 from medseg.engine.checkpoints import TrainingCheckpoints, export_weights, load_network
+from medseg.engine.divergence import FiniteSteps
 from medseg.engine.history import Once, TrackingHandler
 from medseg.engine.tracking import Tracker
 from medseg.errors import Problem, Stopped, UsageError
@@ -31,6 +32,7 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
 
     Raises:
         UsageError: There are fewer slices than one batch takes.
+        DivergedError: Too many losses, or the weights, were no finite numbers.
         Stopped: A signal asked to stop; the last checkpoint is written.
     """
     labels = read_manifest(run.config["manifest"]).labels
@@ -42,6 +44,7 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     display.say(told(opened["train::dataset"], evaluator))
     history = TrackingHandler(Once(tracker), organs=labels.names, evaluator=evaluator)
     history.attach(trainer)
+    FiniteSteps().attach(trainer)
     checkpoints = next(h for h in opened["train::handlers"] if isinstance(h, TrainingCheckpoints))
     checkpoints.parts["history"] = history
     parameters = sum(each.numel() for each in opened["network"].parameters())
@@ -66,11 +69,9 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
     load_network(network, run.checkpoint)
     export_weights(run.folder / "weights.safetensors", network)
     save(curves(epochs_of(run), labels), run.folder / "curves.png")
-    for name in (TOLD, "curves.png"):
-        tracker.log_artifact(run.folder / name)
-    for name in (LAST, BEST):
-        if (path := run.folder / "checkpoints" / name).exists():
-            tracker.log_artifact(path, "checkpoints")
+    for name in (TOLD, "curves.png", f"checkpoints/{LAST}", f"checkpoints/{BEST}"):
+        if (path := run.folder / name).exists():
+            tracker.log_artifact(path, "checkpoints" if path.suffix == ".pt" else None)
 
 
 def _require_a_batch(loader: Any) -> None:  # noqa: ANN401 - named by the configuration

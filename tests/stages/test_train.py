@@ -8,7 +8,7 @@ from ignite.engine import Events
 from safetensors.torch import load_file
 
 from medseg.bundle import Opened, find_bundle
-from medseg.errors import Stopped
+from medseg.errors import DivergedError, Stopped
 from medseg.runs import Run
 from medseg.stages.display import Silent
 from medseg.stages.train import train
@@ -120,3 +120,15 @@ def test_a_finished_training_is_told_to_be_one(tiny_phantom, tmp_path):
     train(tiny_run(tmp_path, tiny_phantom, resume=True), NoTracker(), display)
     assert "trained already: 1 epochs, and nothing is left to do" in display.lines
     assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
+
+
+def test_a_training_without_numbers_ends_with_7_and_names_its_scans(tiny_phantom, tmp_path):
+    loss = {"_target_": "spoilt_loss.nothing", "_mode_": "callable"}
+    run = tiny_run(tmp_path, tiny_phantom, epoch_length=12)
+    run = Run(run.folder, run.config | {"loss": loss})
+    with pytest.raises(
+        DivergedError, match=r"E-DIVERGED\]: step 11: .* with case\d+_day\d+"
+    ) as told:
+        train(run, NoTracker(), Silent())
+    assert told.value.exit_code == 7
+    assert not run.trained
