@@ -37,6 +37,8 @@ def session(run: Run, *, parent: str | None = None) -> Told:
     short = {name: before[name] for name in _SHORT if name in before}
     return {
         **provenance(seeds={"run": run.config["seed"]}),
+        "ended": None,
+        "exit_status": None,
         "packages": packages(),
         "device": run.config["device"],
         "dataset": PurePath(run.config["manifest"]).name,
@@ -74,7 +76,7 @@ def status_of(error: BaseException) -> int:
 
 def _write(run: Run, told: Told, tracker: Tracker, warnings: Warned) -> None:
     now = {
-        **{"ended": None, "exit_status": None, **told},
+        **told,
         **{"config_sha256": settings_hash(run.config), **data_hashes(run.folder)},
         **{"warnings": as_rows(warnings), "fall_backs": fall_backs(warnings)},
         **result_hashes(run.folder, _checkpoint(run)),
