@@ -28,8 +28,8 @@ MAX_DEPTH = 32
 
 Id = tuple[str, ...]
 
-# Entries of a run that say where things lie, which medseg itself wrote there.
-PLACES = frozenset(("output_dir", "store_dir", "split_file", "checkpoint"))
+# Entries of a run that say where things lie, which its user said or medseg wrote there.
+PLACES = frozenset(("output_dir", "store_dir", "split_file", "checkpoint", "weights"))
 
 _OWN = ("medseg.models", "medseg.losses")
 # Classes whose arguments are numbers and other classes of these.
@@ -48,6 +48,8 @@ _MONAI = {
 _KNOWN = frozenset(f"{home}.{name}" for home, names in _MONAI.items() for name in names)
 _VERBS = {"$": "evaluates", "@": "refers to", "%": "reads"}
 _WORD = re.compile(r"(?!.*\.\.)[\w.:*-]{0,64}", re.ASCII)
+# What `medseg.models.weights` takes for a name on the hub, and would download.
+_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _LONGEST = 300
 _FILES = ("train", "inference", "evaluate", "demo")
 
@@ -176,13 +178,19 @@ def _odd_leaf(path: Id, leaf: object, places: Collection[str]) -> str:
         return "" if own and _allowed(leaf) else f"calls {leaf}"
     if path[-1] == "_mode_":
         return "" if own and leaf in ("callable", "default") else f"has the mode {leaf}"
-    if marked := _marked(leaf):
-        fine = own and (str(leaf).startswith("@") or leaf in _expressions())
+    return _odd_text(path, leaf, own=own, places=places) if isinstance(leaf, str) else ""
+
+
+def _odd_text(path: Id, text: str, *, own: bool, places: Collection[str]) -> str:
+    place = len(path) == 1 and path[0] in places
+    if marked := _marked(text):
+        fine = own and (text.startswith("@") or text in _expressions())
         return "" if fine else marked
-    fine = own or path[0] not in _wiring() or not isinstance(leaf, str)
-    fine = fine or path[-1] == "_desc_" or (len(path) == 1 and path[0] in places)
+    if path[-1] == "weights" and not place and _HUB.fullmatch(text):
+        return f"fetches weights {text}"
+    plain = own or place or path[0] not in _wiring() or path[-1] == "_desc_"
     # A word leads no command elsewhere.
-    return "" if fine or _WORD.fullmatch(str(leaf)) else f"is {leaf!r}, not wired"
+    return "" if plain or _WORD.fullmatch(text) else f"is {text!r}, not wired"
 
 
 def _marked(leaf: object) -> str:

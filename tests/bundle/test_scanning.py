@@ -50,6 +50,7 @@ def test_a_copy_of_a_shipped_bundle_is_data(tmp_path, name):
             id="another network",
         ),
         pytest.param({"train::dataloader::resident": False}, id="a value within the wiring"),
+        pytest.param({"weights": "/home/me/mit-b4"}, id="weights of one's own"),
         pytest.param({"device": "cuda:1"}, id="a word in the place of an expression"),
         pytest.param({"note": {"by": "me, at $5 a day", "mail": "me@here.org"}}, id="a note"),
     ],
@@ -148,6 +149,10 @@ def test_what_is_shipped_opens_whatever_is_in_it(tmp_path, monkeypatch, own):
             {"loss": {"_target_": ["os.system"]}},
             "loss::_target_::0 calls os.system",
             id="a list for a target",
+        ),
+        pytest.param({"weights": "evil/beacon"}, "fetches weights evil/beacon", id="a download"),
+        pytest.param(
+            {"network_def::weights": "evil/beacon"}, "fetches weights evil/beacon", id="another"
         ),
         pytest.param({"output_dir": "/home/me/.ssh"}, "output_dir is '/home/me/.ssh'", id="places"),
         pytest.param(

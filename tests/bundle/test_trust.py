@@ -130,7 +130,7 @@ def test_a_run_from_elsewhere_is_refused(tmp_path, canary):
 
 
 def test_a_run_may_say_where_its_things_lie(tmp_path):
-    places = {"output_dir": "/a/b", "store_dir": "/c d", "split_file": "/e/f"}
+    places = {"output_dir": "/a/b", "store_dir": "/c d", "split_file": "/e/f", "weights": "a/b"}
     (tmp_path / "config.json").write_text(json.dumps(places))
     assert open_run(tmp_path).config == {**places, "output_dir": str(tmp_path)}
 
