@@ -26,6 +26,22 @@ LABELS = (
     b"id,class,predicted\r\ncase1_day0_slice_0001,liver,\r\n",
 )
 
+MANIFEST = b"""name: a
+title: A
+source: {url: b, about: c}
+licence: {name: d}
+citation: {text: e}
+layout: {reader: pairs, images: f}
+axis_codes: [L, P, S]
+spacing_mm: [1, 1, 2]
+labels:
+- {name: liver, code: 1, colour: [1, 2, 3], meaning: g}
+priority: [liver]
+known_bad: {h: {who: i, why: j, scans: [k]}}
+exclude: h
+split: {by: patient, folds: 2, balance: l}
+"""
+
 
 def as_json(*contents: object) -> list[bytes]:
     return [json.dumps(content).encode() for content in contents]
@@ -35,8 +51,8 @@ def shipped_bundle() -> bytes:
     return (located("bundles", "uwmgi_unet") / "configs" / "train.json").read_bytes()
 
 
-def shipped_manifests() -> list[bytes]:
-    return [located("data_manifests", name).read_bytes() for name in ("uwmgi", "lgg")]
+def manifests() -> list[bytes]:
+    return [MANIFEST, located("data_manifests", "uwmgi").read_bytes()]
 
 
 def _saved(name: str, save: Callable[[Path], object]) -> bytes:

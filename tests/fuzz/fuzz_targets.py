@@ -246,7 +246,7 @@ TARGETS = {
     ),
     "manifests": Target(
         _manifest,
-        fuzz_seeds.shipped_manifests,
+        fuzz_seeds.manifests,
         (*_YAML, *_TIMES, *_NUMBERS),
     ),
     "bundle JSON": Target(
