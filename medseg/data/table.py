@@ -80,19 +80,22 @@ def read_table(table: Path) -> list[Row]:
     """
     rows, columns = _read(table)
     problems = [
-        Problem("E-MISSING", f"{table.name}:{line}", f"{path} does not exist", "a file")
+        Problem("E-MISSING", f"{table.name}:{line}", f"{_short(path)} does not exist", "a file")
         for line, row in rows
         for path in (*_paths(row, columns, table), *_mask(row, table))
-        if not path.is_file()
+        if not _is_file(path)
     ]
     names = _names([row for _, row in rows], columns, table)
+    first: dict[str, int] = {}
+    for n, name in enumerate(names):
+        first.setdefault(name, n)
     problems += [
-        Problem("E-DUP", f"{table.name}:{line}", f"a second scan named {name}", "one", _PATIENT)
+        Problem("E-DUP", f"{table.name}:{line}", f"a second scan named {_short(name)}", *_ONE)
         for n, ((line, _), name) in enumerate(zip(rows, names, strict=True))
-        if name in names[:n]
+        if first[name] < n
     ]
     problems += [
-        Problem("E-NAME", f"{table.name}:{line}", f"{name!r} names a scan", "letters, digits, _.-")
+        Problem("E-NAME", f"{table.name}:{line}", f"{_short(name)!r} names a scan", *_LETTERS)
         for (line, _), name in zip(rows, names, strict=True)
         if not _NAME.fullmatch(name)
     ]
@@ -106,7 +109,20 @@ def read_table(table: Path) -> list[Row]:
     ]
 
 
-_PATIENT = "name the patients in a column 'patient', or rename a file"
+_ONE = ("one", "name the patients in a column 'patient', or rename a file")
+_LETTERS = ("letters, digits, _.-",)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have, or a folder that may not be entered
+        return False
+
+
+def _short(told: object) -> str:
+    text = str(told)
+    return text if len(text) <= 500 else f"{text[:500]}…"
 
 
 def _read(table: Path) -> tuple[list[tuple[int, Fields]], list[str]]:

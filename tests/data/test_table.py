@@ -7,6 +7,7 @@ from PIL import Image
 
 from medseg.data import read_manifest, read_scans
 from medseg.data.readers import survey
+from medseg.data.table import read_table
 from medseg.errors import DataError
 
 ROWS = """image_0,image_1,mask,patient
@@ -112,3 +113,10 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
     pictures(tmp_path, np.zeros((5, 3), np.uint8))
     with pytest.raises(DataError, match=r"E-SIZE.*3 x 5 pixels.*5 x 3"):
         read_scans(tmp_path, manifest_of(tmp_path, RGB, extra="spacing_mm: [1, 1, 1]\n"))
+
+
+def test_a_path_that_no_file_can_have_is_missing(tmp_path):
+    (tmp_path / "table.csv").write_text(f"image,mask\n{'x' * 5000},\n")
+    with pytest.raises(DataError, match=r"E-MISSING.*x… does not exist") as caught:
+        read_table(tmp_path / "table.csv")
+    assert max(map(len, str(caught.value).splitlines())) < 1000
