@@ -263,7 +263,7 @@ def main(folder, wanted, out=None):
         rows.append(trial(folder, expected, points, kill_after_s=after_s, label=label))
         tell(rows[-1])
     if out:
-        keep(out, f"medseg training, {wanted}", counted(rows, seconds))
+        keep(out, f"medseg training, {wanted.partition(':')[0]}", counted(rows, seconds))
 
 
 if __name__ == "__main__":
