@@ -40,7 +40,8 @@ def session(run: Run, *, parent: str | None = None) -> Told:
         "ended": None,
         "exit_status": None,
         "packages": packages(),
-        "device": run.config["device"],
+        # The parent of a pipeline computes nothing itself.
+        "device": run.config.get("device"),
         "dataset": PurePath(run.config["manifest"]).name,
         "parent": parent or before.get("parent"),
         "mlflow_run_id": before.get("mlflow_run_id"),

@@ -123,10 +123,10 @@ def test_nothing_that_is_done_is_repeated_and_the_interrupted_run_goes_on(stoppe
     assert after[slower] is not None
     assert "1/3: good, seed 0, fold 0: done before" in display.lines
     assert "3/3: slower, seed 0, fold 0: goes on" in display.lines
-    # Stopped after its second step of three; the one that failed begins with its first again.
+    # Stopped after its first step of three; the one that failed begins with its first again.
     assert display.steps[-1] == 3
     assert display.steps.count(3) == 2
-    assert display.steps[display.steps.index(3) + 1 :] == [3]
+    assert display.steps[display.steps.index(3) + 1 :] == [2, 3]
 
 
 def test_the_table_shows_the_gap(resumed):
