@@ -29,7 +29,9 @@ _ADVICE = "run it again as 'medseg -vv …' for the traceback, and report it"
 
 class _Medseg(LazyGroup):
     entries: ClassVar[Mapping[str, Entry]] = {
-        "run": Entry("medseg.cli.run:run", "Prepare, train, tune, predict, evaluate, report: in one go."),
+        "run": Entry(
+            "medseg.cli.run:run", "Prepare, train, tune, predict, evaluate, report: in one go."
+        ),
         "data": Entry("medseg.cli.data:data", "Make a phantom; check, split and describe data."),
         "predict": Entry("medseg.cli.predict:predict", "Segment scans with a trained model."),
         "evaluate": Entry("medseg.cli.evaluate:evaluate", "Compare predictions with a reference."),
