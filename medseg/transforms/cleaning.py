@@ -194,7 +194,8 @@ def _filled(mask: Mask) -> Mask:
     for border in (regions[:, 0], regions[:, -1], regions[:, :, 0], regions[:, :, -1]):
         outside[border] = True
     outside[0] = False
-    return ~outside[regions]
+    filled: Mask = ~outside[regions]
+    return filled
 
 
 def _without_parts(mask: Mask, rules: Mapping[str, Any], voxel_ml: float) -> Mask:
