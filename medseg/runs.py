@@ -131,8 +131,10 @@ def latest_folder(experiment: Path, kind: str) -> Path | None:
 
 def folds_of(folder: Path) -> list[Run]:
     """Return the runs below a parent, by fold; none where the folder is no parent's."""
-    folders = (path.parent for path in folder.resolve().parent.glob("*/config.json"))
-    below = [run for run in map(open_run, folders) if run.parent == folder.resolve().name]
+    own = folder.resolve()
+    folders = (path.parent for path in own.parent.glob("*/config.json"))
+    # What is none of its folds is not opened: a stranger beside them is no reason to refuse.
+    below = [open_run(each) for each in folders if Run(each, {}).parent == own.name]
     return sorted(below, key=lambda run: int(run.config["fold"]))
 
 

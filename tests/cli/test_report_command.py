@@ -26,3 +26,11 @@ def test_the_page_is_written_into_the_run_and_named(folder, capsys, as_json):
 def test_a_folder_that_is_no_run_is_a_usage_error(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
     assert "error[E-RUN]" in capsys.readouterr().err
+
+
+def test_a_stranger_beside_a_folder_is_not_opened(tmp_path, capsys):
+    for name in ("asked", "stranger"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "stranger" / "config.json").write_text('{"run": ["$open(\'/dev/null\')"]}')
+    assert main(["report", str(tmp_path / "asked")]) == 2
+    assert "error[E-RUN]" in capsys.readouterr().err
