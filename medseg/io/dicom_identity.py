@@ -14,6 +14,7 @@ import hmac
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -91,13 +92,11 @@ def read_identity(path: Path) -> Identity:
         ResourceError: E-IO, it cannot be read or made.
     """
     try:
-        try:
+        with suppress(FileExistsError):  # its key is read
             path.parent.mkdir(parents=True, exist_ok=True)
             made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(made, "w", encoding="ascii") as stream:
                 stream.write(f"{secrets.token_hex(_KEY_BYTES)}\n")
-        except FileExistsError:
-            pass
         text = path.read_bytes()[: 4 * _KEY_BYTES].strip().decode("ascii", "replace")
     except OSError as error:
         reason = error.strerror or str(error)
