@@ -24,10 +24,9 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from medseg.errors import GeometryError, Problem
 from medseg.geometry import Grid
 from medseg.io import dicom_written as written
-from medseg.io.dicom_sources import adopt_study, require_one_study
+from medseg.io.dicom_sources import adopt_study, require_fit, require_one_study
 from medseg.io.dicom_written import Algorithm, as_standard, meaning_of
 from medseg.labels import LabelSet, Organ
 from medseg.scan import Series
@@ -72,12 +71,7 @@ def write_seg(
         DataError: E-DCM-MIXED, the sources are not of one study.
         ResourceError: The disk is full or the file cannot be written.
     """
-    if masks.shape != (len(labels.organs), *series.grid.shape):
-        expected = f"{(len(labels.organs), *series.grid.shape)}"
-        raise GeometryError(Problem("E-GRID", str(path), f"masks {masks.shape}", expected))
-    if len(sources) != len(series.files):
-        found = f"{len(sources)} headers"
-        raise GeometryError(Problem("E-GRID", series.scan_id, found, f"{len(series.files)}"))
+    require_fit(masks.shape, len(labels.organs), sources, series=series)
     require_one_study(sources, subject=series.scan_id)
     with written.silenced():
         dataset = _segmentation(

@@ -8,7 +8,7 @@ import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 
-from medseg.errors import DataError, Problem
+from medseg.errors import DataError, GeometryError, Problem
 from medseg.io.dicom_written import silenced
 from medseg.scan import Series
 
@@ -84,6 +84,25 @@ def require_one_study(sources: Sequence[Dataset], *, subject: str) -> None:
         problems.append(Problem("E-DCM-MIXED", subject, "a file is there twice", "each once"))
     if problems:
         raise DataError(*problems)
+
+
+def require_fit(
+    shape: tuple[int, ...], organs: int, sources: Sequence[Dataset], *, series: Series
+) -> None:
+    """Raise GeometryError unless masks are of a series' shape, and sources as many as its files.
+
+    Args:
+        shape: Of the masks.
+        organs: How many there are to be.
+        sources: The series' headers.
+        series: What the masks are about.
+    """
+    want = (organs, *series.grid.shape)
+    if shape != want:
+        raise GeometryError(Problem("E-GRID", series.scan_id, f"masks {shape}", f"{want}"))
+    if len(sources) != len(series.files):
+        found = f"{len(sources)} headers"
+        raise GeometryError(Problem("E-GRID", series.scan_id, found, f"{len(series.files)}"))
 
 
 def adopt_study(dataset: Dataset, source: Dataset) -> None:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from pydicom import DataElement, Dataset, uid
 from pydicom.dataset import FileMetaDataset
 
-from medseg.errors import GeometryError, Problem
 from medseg.io.contours import Contour, closed_contours
-from medseg.io.dicom_sources import adopt_study, require_one_study
+from medseg.io.dicom_sources import adopt_study, require_fit, require_one_study
 from medseg.io.dicom_written import (
     SERIES_NUMBERS,
     Algorithm,
@@ -66,7 +65,7 @@ def write_rtstruct(
         GeometryError: E-GRID, the masks or the sources are not as many as organs and slices.
         ResourceError: The disk is full, or what it holds is not what was written.
     """
-    _require_fit(masks, labels, sources, series)
+    require_fit(masks.shape, len(labels.organs), sources, series=series)
     require_one_study(sources, subject=series.scan_id)
     algorithm = as_standard(algorithm)
     dataset = _about(sources[0], algorithm)
@@ -81,18 +80,6 @@ def write_rtstruct(
     ]
     dataset.RTROIObservationsSequence = [_observation(organ) for organ in labels.organs]
     save(path, dataset)
-
-
-def _require_fit(
-    masks: NDArray[np.generic], labels: LabelSet, sources: Sequence[Dataset], series: Series
-) -> None:
-    want = (len(labels.organs), *series.grid.shape)
-    if masks.shape != want:
-        found = f"masks of shape {masks.shape}"
-        raise GeometryError(Problem("E-GRID", series.scan_id, found, f"{want}"))
-    if len(sources) != len(series.files):
-        found = f"{len(sources)} headers"
-        raise GeometryError(Problem("E-GRID", series.scan_id, found, f"{len(series.files)}"))
 
 
 def _about(source: Dataset, algorithm: Algorithm) -> Dataset:
