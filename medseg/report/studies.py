@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medseg.io.atomic import replacing
+from medseg.io.output_names import output_names
 from medseg.labels import LabelSet
 from medseg.report.model_card import RESEARCH_ONLY
 from medseg.report.page import number, rendered
@@ -49,8 +50,11 @@ def _row(record: Record, labels: LabelSet) -> StudyRow:
         number(found[name]["volume_ml"], 1) if name in found else "" for name in labels.names
     )
     told = [*record.get("codes", ()), *(f"{c['code']}: {c['found']}" for c in _checks(record))]
-    picture = next((name for name in record.get("files", ()) if name.endswith(".png")), "")
-    return StudyRow(record["scan_id"], record["status"], volumes, tuple(told), picture)
+    scan_id, files = record["scan_id"], record.get("files", ())
+    # A record tells names; those of BIDS lie in folders of their own.
+    previews = (output_names(Path(), scan_id, bids=bids).preview for bids in (False, True))
+    picture = next((path.as_posix() for path in previews if path.name in files), "")
+    return StudyRow(scan_id, record["status"], volumes, tuple(told), picture)
 
 
 def _checks(record: Record) -> Sequence[Mapping[str, str]]:

@@ -319,10 +319,13 @@ def test_bids_names_hold_the_same_voxels(bench, three):
     bench.predict(three[0])
     plain = np.asarray(nibabel.load(bench.out / "scan1.nii.gz").dataobj)
     config = {"output_dir": str(bench.folder / "derivatives")}
-    bench.predict(three[0], bids=True, config=config)
+    bench.predict(three[0], bids=True, previews=True, config=config)
     folder = bench.folder / "derivatives"
     named = folder / "sub-scan1" / "anat" / "sub-scan1_desc-medseg_dseg.nii.gz"
     assert np.array_equal(np.asarray(nibabel.load(named).dataobj), plain)
+    preview = "sub-scan1/anat/sub-scan1_desc-medseg_preview.png"
+    assert (folder / preview).is_file()
+    assert f'<a href="{preview}">scan1</a>' in (folder / "report.html").read_text()
     facts = json.loads((folder / "dataset_description.json").read_text())
     assert facts["DatasetType"] == "derivative"
     table = (folder / "desc-medseg_dseg.tsv").read_text().splitlines()
