@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pydicom
 
+from medseg.io.dicom_files import Held
 from medseg.io.dicom_headers import read_header
 from medseg.io.dicom_identity import Identity
 from medseg.io.dicom_written import save, silenced
@@ -23,7 +24,8 @@ def write_cleaned(path: Path, folder: Path, identity: Identity) -> Path:
     """
     with silenced():
         read_header(path)
-        cleaned = identity.clean(pydicom.dcmread(path))
+        with Held(path) as stream:
+            cleaned = identity.clean(pydicom.dcmread(stream))
     series = str(cleaned.get("SeriesInstanceUID", ""))[-12:]
     file = folder / str(cleaned.PatientID) / series / f"{cleaned.SOPInstanceUID}.dcm"
     save(file, cleaned)

@@ -6,6 +6,7 @@ over: a lost slice stretches the volume. Links are not followed, and neither is 
 refers to, so that nothing outside the folder is opened.
 """
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -20,6 +21,26 @@ _HEAD_BYTES = 512
 _OWN_SUFFIXES = {"", ".dcm", ".dic", ".dicom", ".ima"}
 # The first group of a data set without preamble, in either byte order: 0002 or 0008.
 _FIRST_GROUPS = {b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"}
+
+
+class Held(io.BufferedReader):
+    """A file of which no more is asked than it holds.
+
+    A header may claim elements of 4 GiB, and Python reserves what is asked for before it reads.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes, or all that is left."""
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, max(0, self._size - self.tell()))
+        return super().read(size)
 
 
 class Listing(NamedTuple):

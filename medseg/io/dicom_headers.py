@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, uid
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
-from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.tag import BaseTag
 
 from medseg.errors import DataError, Problem
-from medseg.io.dicom_files import COPY_AGAIN
+from medseg.io.dicom_files import COPY_AGAIN, Held
 from medseg.io.nifti_claims import MAX_BYTES, MAX_SIDE_VOX
 
 MAX_INFLATED_BYTES = 2**27
@@ -123,10 +123,11 @@ def read_header(path: Path) -> Header:
             E-TOO-LARGE, its deflated content exceeds `MAX_INFLATED_BYTES`.
     """
     try:
-        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-        if syntax == uid.DeflatedExplicitVRLittleEndian:
-            _require_modest(path)
-        with path.open("rb") as stream:
+        with Held(path) as stream:
+            syntax = _meta(stream).get("TransferSyntaxUID")
+            if syntax == uid.DeflatedExplicitVRLittleEndian:
+                _require_modest(path)
+            stream.seek(0)
             dataset, pixels_at = _read(stream)
         return _judged(path, dataset, pixels_at)
     except DataError:
@@ -156,6 +157,12 @@ def tail(identifier: str, digits: int = 6) -> str:
     '…604688'
     """
     return f"…{identifier[-digits:]}" if len(identifier) > digits else identifier
+
+
+def _meta(stream: BinaryIO) -> Dataset:
+    """Return the file meta information, which says how the rest is written; PS3.10 7.1."""
+    read_preamble(stream, force=False)
+    return read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
 
 
 def _read(stream: BinaryIO) -> tuple[Dataset, int | None]:

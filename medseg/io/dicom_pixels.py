@@ -16,7 +16,7 @@ from pydicom.pixels.utils import pixel_array
 
 from medseg.errors import DataError, Problem
 from medseg.io.dicom_codestream import require_claims
-from medseg.io.dicom_files import COPY_AGAIN
+from medseg.io.dicom_files import COPY_AGAIN, Held
 from medseg.io.dicom_headers import numbers
 from medseg.io.dicom_written import silenced
 from medseg.io.nifti import Frame, Image
@@ -83,7 +83,8 @@ def _decoded(path: Path) -> tuple[Pixels, Dataset]:
         DataError: E-DCM-TRUNC, E-TOO-LARGE.
     """
     try:
-        dataset = dcmread(path)
+        with Held(path) as stream:
+            dataset = dcmread(stream)
         if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
             require_claims(dataset, path)
         return pixel_array(dataset, raw=True, view_only=True), dataset

@@ -9,6 +9,7 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 
 from medseg.errors import DataError, GeometryError, Problem
+from medseg.io.dicom_files import Held
 from medseg.io.dicom_written import silenced
 from medseg.scan import Series
 
@@ -125,7 +126,8 @@ def adopt_study(dataset: Dataset, source: Dataset) -> None:
 
 def _header(path: Path) -> Dataset | None:
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
+        with Held(path) as stream:
+            return pydicom.dcmread(stream, stop_before_pixels=True)
     except (OSError, EOFError, InvalidDicomError, ValueError, KeyError, AttributeError):
         return None
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 import zlib
 
 import pytest
@@ -63,6 +64,30 @@ def test_a_deflate_bomb_is_refused_in_little_memory(tmp_path):
     code, peak_mb = peak_of(path)
     assert code == "E-TOO-LARGE"
     assert peak_mb < 300
+
+
+@pytest.mark.parametrize(
+    ("element", "claimed_at"),
+    [
+        pytest.param(b"\x02\x00\x01\x00OB\0\0", 8, id="the file meta information"),
+        pytest.param(b"\x28\x00\x30\x00UN\0\0", 8, id="an element that is asked for"),
+    ],
+)
+def test_an_element_that_claims_four_gigabytes_takes_what_there_is(tmp_path, element, claimed_at):
+    (dataset,) = slices(ramp((20, 24, 1)))
+    content = bytearray(save(dataset, tmp_path / "a.dcm").read_bytes())
+    if element[:1] == b"\x28":  # Pixel Spacing, in a form whose length has 32 bits
+        at = content.index(b"\x28\x00\x30\x00DS")
+        content[at + 4 : at + 8] = b"UN\0\0" + bytes(4)
+    at = content.index(element)
+    content[at + claimed_at : at + claimed_at + 4] = b"\xf0\xff\xff\xff"
+    (tmp_path / "a.dcm").write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert codes_of(tmp_path) == {"E-DCM-TRUNC"}
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_inflates_to_little_is_read(tmp_path):
