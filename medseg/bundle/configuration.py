@@ -19,6 +19,7 @@ from typing import Any
 
 from medseg.bundle.naming import misnamed
 from medseg.errors import Problem, UsageError, cause_of
+from medseg.io import strict_json
 from medseg.resources import shipped
 
 Config = dict[str, Any]
@@ -52,9 +53,9 @@ class Bundle:
         """Return the content of ``configs/<name>.json`` as it is written.
 
         Raises:
-            UsageError: The file is missing or is no JSON object.
+            UsageError: The file is missing or is no JSON object (E-JSON, with the place).
         """
-        return _read(self.file(name))
+        return strict_json.read(self.file(name))
 
     def file(self, name: str) -> Path:
         """Return the path of ``configs/<name>.json``.
@@ -82,6 +83,8 @@ class Bundle:
         """
         from monai.bundle import ConfigParser
 
+        for name in names:  # MONAI warns where a key stands twice, and gives no place of a slip
+            self.written(name)
         parser = ConfigParser()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="parsing config_file")
@@ -194,19 +197,6 @@ def _refused(error: RuntimeError) -> UsageError | None:
     if built is None or not isinstance(error.__cause__, ValueError | TypeError):
         return None
     return UsageError(Problem("E-CONFIG", built[1], " ".join(str(error.__cause__).split())))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        found = f"cannot be read: {error.strerror or type(error).__name__}"
-        raise UsageError(Problem("E-BUNDLE", str(path), found)) from error
-    except (ValueError, RecursionError) as fault:
-        raise UsageError(Problem("E-BUNDLE", str(path), f"is no JSON: {fault}")) from fault
-    if not isinstance(content, dict):
-        raise UsageError(Problem("E-BUNDLE", str(path), "is no JSON object", "{…}"))
-    return content
 
 
 def _checked(settings: Mapping[str, Any], config: Config, *, subject: str) -> dict[str, Any]:

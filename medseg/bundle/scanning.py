@@ -9,7 +9,6 @@ The places of plain values are not open to all texts: one in the place of wiring
 that masks are written to, would lead a command to write where it was never told to.
 """
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
@@ -20,11 +19,9 @@ from typing import Any, NamedTuple
 from medseg import resources
 from medseg.bundle.configuration import Bundle
 from medseg.bundle.wiring import VALUES, template
-from medseg.errors import UsageError
-from medseg.io import strict_yaml
-
-MAX_BYTES = 1 << 20
-MAX_DEPTH = 32
+from medseg.errors import Problem, UsageError
+from medseg.io import strict_json, strict_yaml
+from medseg.io.strict_yaml import MAX_DEPTH
 
 Id = tuple[str, ...]
 
@@ -92,16 +89,17 @@ def strange_file(path: Path, file: str, *, places: Collection[str] = ()) -> list
     A file that cannot be read as what it is, or is too large, is strange as a whole.
     """
     try:
-        return _strange_content(_content(path), path, file, places)
-    except (UsageError, ValueError, OSError, RecursionError) as fault:
-        return [Strange(file, "", f"is not to be read: {' '.join(str(fault).split())[:200]}")]
+        return _strange_content(plain(path), path, file, places)
+    except UsageError as fault:
+        row = fault.problems[0]
+        return [Strange(file, "", f"is not to be read: {row.subject}: {row.found}")]
+    except ValueError as fault:  # ids for keys may nest deeper than the file does
+        return [Strange(file, "", f"is not to be read: {fault}")]
 
 
 def _strange_content(
-    config: object, path: Path, file: str, places: Collection[str]
+    config: Mapping[str, Any], path: Path, file: str, places: Collection[str]
 ) -> list[Strange]:
-    if not isinstance(config, Mapping):
-        return [Strange(file, "", "holds no object")]
     if path.name == "metadata.json":
         return _strange_text(config, file)
     if path.suffix != ".json" and "runs" in config:  # a pipeline, of which settings are laid over
@@ -126,13 +124,18 @@ def _settings(part: object) -> Iterator[Mapping[str, Any]]:
             yield from _settings(each)
 
 
-def _content(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
-    if path.suffix != ".json":
-        return strict_yaml.read(path).data
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ValueError(f"{size} bytes, more than {MAX_BYTES}")
-    return json.loads(path.read_text(encoding="utf-8"))
+def plain(path: Path) -> Mapping[str, Any]:
+    """Return the object in a JSON or YAML file; nothing of it is built.
+
+    Raises:
+        UsageError: The file is no such object, or uses what plain data do without; with its place.
+    """
+    if path.suffix == ".json":
+        return strict_json.read(path)
+    content = strict_yaml.read(path).data
+    if not isinstance(content, Mapping):
+        raise UsageError(Problem("E-YAML", f"{path.name}:1:1", "holds no object", "key: value"))
+    return content
 
 
 def _leaves(part: object, path: Id) -> Iterator[tuple[Id, object]]:

@@ -16,12 +16,13 @@ from typing import Any
 
 from medseg import resources
 from medseg.bundle import trusted
-from medseg.bundle.scanning import PLACES, Strange, strange, strange_file
+from medseg.bundle.scanning import PLACES, Strange, plain, strange, strange_file
 from medseg.bundle.wiring import template
 from medseg.data.findings import log_warnings
 from medseg.errors import MedsegError, Problem, UnsafeError, UsageError
 
 _CODE = {".py", ".pyc", ".pyd", ".so", ".dll", ".pth", ".sh"}
+_PLAIN = (".json", ".yaml", ".yml")
 # What a bundle leaves when it is run in its own folder.
 _RESULTS = {"runs", "eval", "models", "docs"}
 
@@ -45,6 +46,7 @@ def require_trust(path: Path) -> None:
         path: The folder of a bundle or a run, or a configuration by itself.
 
     Raises:
+        UsageError: Its files are no plain JSON or YAML (E-JSON, E-YAML), and nothing else is wrong.
         UnsafeError: It would run code of its own; all of it is told, and nothing was run (E-TRUST).
             Or the trust list is not to be believed (E-TRUST-LIST).
     """
@@ -54,6 +56,9 @@ def require_trust(path: Path) -> None:
     rows = told(path)
     if not rows or digest_of(path) in trusted.listed():
         return
+    unread = _unread(path)
+    if len(unread) == len(rows):  # nothing but slips: a file that is not whole says nothing
+        raise UsageError(*unread.values())
     found = "would run code that medseg does not ship; none of it was run"
     fix = f"read it; then 'medseg bundle trust {path}', or --trust-bundle for this once"
     listed = (Problem("E-TRUST", row.subject(path), row.found) for row in rows)
@@ -140,11 +145,23 @@ def _strange(file: Path, name: str) -> list[Strange]:
     if name == "configs/logging.conf":
         pattern = template().root / name
         return [] if _lines(file) == _lines(pattern) else _logging(file, name)
-    if file.suffix in (".json", ".yaml", ".yml"):
+    if file.suffix in _PLAIN:
         return strange_file(file, name, places=PLACES if name == "config.json" else ())
     if file.suffix in _CODE or file.suffix == ".conf" or name.startswith("scripts/"):
         return [Strange(name, "", f"is a script of {file.stat().st_size} bytes")]
     return []
+
+
+def _unread(path: Path) -> dict[str, Problem]:
+    """Return the first fault of each file that is no plain JSON or YAML."""
+    faults = {}
+    for name, file in _files(path).items():
+        if file.suffix in _PLAIN and not file.is_symlink():
+            try:
+                plain(file)
+            except UsageError as fault:
+                faults[name] = fault.problems[0]
+    return faults
 
 
 def _logging(file: Path, name: str) -> list[Strange]:

@@ -2,7 +2,8 @@
 
 ``png`` reads 16-bit slices, ``pictures`` PNG and TIFF of grey or RGB and the masks drawn so,
 ``tiff`` judges the latter; ``rle`` run-length masks, ``nifti`` volumes, label maps and masks,
-``colour_tables`` writes what viewers call their codes, ``strict_yaml`` reads checked YAML files,
+``colour_tables`` writes what viewers call their codes, ``strict_yaml`` and ``strict_json`` read
+checked files,
 ``itk_headers`` and ``itk`` NRRD and MetaImage, ``images`` any of the volumes by its name,
 ``dicom_series`` finds DICOM series and ``dicom_pixels`` reads their voxels,
 ``rtstruct`` draws contours for planning systems, ``dicom_seg`` keeps masks beside their images,

@@ -39,7 +39,11 @@ def read(path: Path) -> Document:
     Raises:
         UsageError: The file cannot be read, is too large, no YAML, or uses what is not allowed.
     """
-    text = _text(path)
+    return parsed(path, _text(path))
+
+
+def parsed(path: Path, text: str) -> Document:
+    """Return the data of a YAML text; `path` is what faults name. See `read`."""
     try:
         _refuse_growth(path, text)
         loader = yaml.SafeLoader(text)

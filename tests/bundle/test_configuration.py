@@ -47,13 +47,13 @@ def test_a_reference_may_stand_for_a_number(bundle):
 @pytest.mark.parametrize(
     ("content", "fact"),
     [
-        pytest.param("{", "is no JSON", id="cut off"),
-        pytest.param("[]", "is no JSON object", id="a list"),
+        pytest.param("{", "json:1:2: expecting property name", id="cut off"),
+        pytest.param("[]", "json:1:1: holds no object", id="a list"),
     ],
 )
 def test_metadata_that_cannot_be_read_is_a_usage_error(bundle, content, fact):
     (bundle.root / "configs" / "metadata.json").write_text(content)
-    with pytest.raises(UsageError, match=rf"E-BUNDLE.*{fact}"):
+    with pytest.raises(UsageError, match=rf"E-JSON.*{fact}"):
         _ = bundle.metadata
 
 

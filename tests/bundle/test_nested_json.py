@@ -11,7 +11,7 @@ DEEP = "[" * 100_000
 def test_a_configuration_that_nests_without_end_is_refused(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "train.json").write_text(DEEP)
-    with pytest.raises(UsageError, match=r"E-BUNDLE.*train.json: is no JSON: maximum recursion"):
+    with pytest.raises(UsageError, match=r"E-JSON.*train.json:1:1: nested deeper than 32"):
         Bundle(tmp_path).written("train")
 
 

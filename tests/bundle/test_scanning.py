@@ -12,7 +12,7 @@ from changed_bundle import change, copied, refused
 from medseg import resources
 from medseg.bundle import Opened, find_bundle
 from medseg.bundle.trust import trust, trusting
-from medseg.errors import UnsafeError
+from medseg.errors import UnsafeError, UsageError
 
 NAMES = resources.names("bundles")
 
@@ -227,41 +227,78 @@ def test_a_hostile_logging_configuration_is_told(own, canary):
     ("text", "told_of"),
     [
         pytest.param(
-            "x: !!python/object/apply:os.system ['touch CANARY']", "is not to be read", id="a tag"
+            "x: !!python/object/apply:os.system ['touch CANARY']",
+            r"more\.yaml:1:4: could not determine a constructor",
+            id="a tag",
         ),
         pytest.param(
             "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]",
-            "anchor or alias 'a'",
+            r"more\.yaml:1:4: anchor or alias 'a'",
             id="a bomb of aliases",
         ),
-        pytest.param(
-            "loss: {_target_: os.system}", "loss::_target_ calls os.system", id="a target"
-        ),
-        pytest.param("- 1", "holds no object", id="a list"),
+        pytest.param("a: 1\nb:\n\t- 2", r"more\.yaml:3:1: found character", id="a tab"),
+        pytest.param("a: 1\nb: 2\na: 3", r"more\.yaml:3:1: a: key stands twice", id="a key twice"),
+        pytest.param("- 1", r"more\.yaml:1:1: holds no object", id="a list"),
+        pytest.param("", r"more\.yaml:1:1: holds no object", id="nothing"),
     ],
 )
 def test_yaml_is_read_without_its_tags(own, canary, monkeypatch, text, told_of):
     monkeypatch.chdir(canary.parent)
     (own / "configs" / "more.yaml").write_text(text)
-    (row,) = refused(own)
-    assert row.startswith("own/configs/more.yaml: ")
-    assert told_of in row
+    with pytest.raises(UsageError, match=told_of) as caught:
+        find_bundle(own)
+    assert [row.code for row in caught.value.problems] == ["E-YAML"]
+
+
+def test_what_yaml_would_call_is_told(own):
+    (own / "configs" / "more.yaml").write_text("loss: {_target_: os.system}")
+    assert refused(own) == ["own/configs/more.yaml: loss::_target_ calls os.system"]
 
 
 @pytest.mark.parametrize(
     ("content", "told_of"),
     [
-        pytest.param(b"{", "is not to be read", id="cut off"),
-        pytest.param(b"\xff{}", "is not to be read", id="no UTF-8"),
-        pytest.param(b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "is not to be", id="deep"),
+        pytest.param(b"{", r"demo\.json:1:2: expecting property name", id="cut off"),
+        pytest.param(
+            b'{\n "a": 1\n "b": 2}', r"demo\.json:3:2: expecting ','", id="a comma left out"
+        ),
+        pytest.param(
+            b'{"a": 1,\n\t"b": {"c": 1, "c": 2}}', r"demo\.json:2:16: b\.c: key", id="twice"
+        ),
+        pytest.param(b"[1]", r"demo\.json:1:1: holds no object", id="a list"),
+        pytest.param(b"\xff{}", r"demo\.json: is not UTF-8 text", id="no UTF-8"),
+        pytest.param(
+            b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deeper than 32", id="deep"
+        ),
         pytest.param(b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}", "deeper than 32", id="rather deep"),
         pytest.param(b'{"a": "' + b"x" * (1 << 20) + b'"}', "more than 1048576", id="large"),
     ],
 )
-def test_what_cannot_be_read_is_not_data(own, content, told_of):
+def test_what_cannot_be_read_is_told_with_its_place(own, content, told_of):
     (own / "configs" / "demo.json").write_bytes(content)
+    with pytest.raises(UsageError, match=told_of) as caught:
+        find_bundle(own)
+    assert [row.code for row in caught.value.problems] == ["E-JSON"]
+
+
+def test_a_slip_hides_nothing_that_would_run(own):
+    (own / "configs" / "demo.json").write_text("{")
+    change(own, seed="$1")
+    slip, code = refused(own)
+    assert slip.startswith("own/configs/demo.json: is not to be read: demo.json:1:2: expecting")
+    assert code == "own/configs/train.json: seed evaluates 1"
+
+
+def test_ids_for_keys_nest_no_deeper_than_the_rest(own):
+    (own / "configs" / "demo.json").write_text('{"' + "::".join("a" * 40) + '": 1}')
     (row,) = refused(own)
-    assert told_of in row
+    assert "deeper than 32" in row
+
+
+def test_a_slip_in_what_is_trusted_is_told_with_its_place(own):
+    (own / "configs" / "train.json").write_text('{"epochs": 3, "epochs": 4}')
+    with trusting(), pytest.raises(UsageError, match=r"train\.json:1:15: epochs: key stands twice"):
+        find_bundle(own).config("train")
 
 
 def test_a_link_is_not_data_and_cannot_be_trusted(own, tmp_path):
