@@ -174,7 +174,7 @@ def test_grids_a_micrometre_apart_are_the_same():
 
 
 def test_a_grid_that_lies_elsewhere_is_refused_with_its_distance():
-    with pytest.raises(GeometryError, match="lies 0.501 mm off its reference") as caught:
+    with pytest.raises(GeometryError, match=r"lies 0\.501 mm off its reference") as caught:
         require_same_grid(GRID, moved((0.501, 0, 0)), subject="case1", tolerance_mm=0.5)
     assert the_problem(caught) == Problem(
         "E-GRID",
@@ -184,7 +184,7 @@ def test_a_grid_that_lies_elsewhere_is_refused_with_its_distance():
         "4 x 6 x 2 voxels of 1.5 x 2 x 3 mm, LPI from (10, 20, 30) mm, to 0.5 mm",
         "was it drawn on another series? Resample it onto the reference first",
     )
-    with pytest.raises(GeometryError, match=r"lies 0.002 mm off .* to 0.001 mm"):
+    with pytest.raises(GeometryError, match=r"lies 0\.002 mm off .* to 0\.001 mm"):
         require_same_grid(GRID, moved((0, 0.002, 0)), subject="case1")
 
 

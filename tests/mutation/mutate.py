@@ -4,9 +4,9 @@
 
 mutmut makes the changes and runs the tests, in a copy of the project under FOLDER. It passes over
 functions with a decorator, among which are every property and every loop over pixels; in the copy
-those decorators are written as calls, and the loops of the changed modules are not compiled. With --sample so many mutants
-of a group are drawn, the same for the same seed. --out keeps counts and survivors by group, beside
-those of other groups.
+those decorators are written as calls, and the loops of the changed modules are not compiled. With
+--sample so many mutants of a group are drawn, the same for the same seed. --out keeps counts and
+survivors by group, beside those of other groups.
 """
 
 import argparse
