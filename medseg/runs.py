@@ -18,9 +18,10 @@ of all of them.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,23 @@ class Run:
 def new_run(experiment: Path, config: Config, *, kind: str | None = None) -> Run:
     """Return a run in a new folder of `experiment`, named by the time and its kind: the fold."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{kind or 'fold' + str(config['fold'])}"
-    taken = sum(1 for path in experiment.glob(f"{name}*"))
-    folder = experiment / (f"{name}-{taken}" if taken else name)
-    folder.mkdir(parents=True)
+    experiment.mkdir(parents=True, exist_ok=True)
+    folder = next(filter(_is_made, _names(experiment / name)))
     return Run(folder, config)
+
+
+def _names(first: Path) -> Iterator[Path]:
+    yield first
+    yield from (first.with_name(f"{first.name}-{number}") for number in count(1))
+
+
+def _is_made(folder: Path) -> bool:
+    """Whether a folder was made by this call: another process may ask at the same time."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def latest_run(experiment: Path, *, fold: int) -> Run | None:

@@ -8,6 +8,7 @@ temporary one; what a killed process left is removed by the next write to the sa
 import errno
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written.
     """
-    temporary = _beside(path)
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_orphans(path.parent, path.name)
@@ -43,7 +44,7 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise ResourceError(_problem(path, error)) from error
+        raise ResourceError(disk_problem(path, error)) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -57,7 +58,7 @@ def also_called(source: Path, path: Path) -> None:
     Raises:
         ResourceError: The disk is full, or the folder cannot be written.
     """
-    temporary = _beside(path)
+    temporary = beside(path)
     remove_orphans(path.parent, path.name)
     try:
         os.link(source, temporary)
@@ -71,11 +72,13 @@ def also_called(source: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".tmp-{os.getpid()}-{path.name}")
+def beside(path: Path) -> Path:
+    """Return where this process writes what is to become `path`."""
+    return path.with_name(f".tmp-{os.getpid()}@{_host()}-{path.name}")
 
 
-def _problem(path: Path, error: OSError) -> Problem:
+def disk_problem(path: Path, error: OSError) -> Problem:
+    """Return what the system said of a file that cannot be written, and what to do."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return Problem("E-DISK", str(path), reason, "room to write", "free some space")
@@ -83,14 +86,23 @@ def _problem(path: Path, error: OSError) -> Problem:
 
 
 def remove_orphans(folder: Path, name: str | None = None) -> None:
-    """Remove the temporary files that processes no longer alive left for a name, or for any."""
-    for orphan in folder.glob(".tmp-*-*"):
-        pid, meant = orphan.name.removeprefix(".tmp-").split("-", 1)
-        if name in (None, meant) and pid.isdigit() and not _alive(int(pid)):
+    """Remove the temporary files that processes no longer alive left for a name, or for any.
+
+    Those of another machine that shares the disk stay: nobody here knows whether they live.
+    """
+    for orphan in folder.glob(f".tmp-*@{_host()}-*"):
+        owner, meant = orphan.name.removeprefix(".tmp-").split("-", 1)
+        pid = owner.partition("@")[0]
+        if name in (None, meant) and pid.isdigit() and not alive(int(pid)):
             orphan.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def _host() -> str:
+    return "".join(c for c in socket.gethostname() if c.isalnum())
+
+
+def alive(pid: int) -> bool:
+    """Whether this machine has a process of that number, whose ever it is."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

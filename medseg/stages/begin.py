@@ -11,6 +11,7 @@ from medseg.bundle.trust import remember
 from medseg.data.phantom import TWINS, is_phantom, write_phantom
 from medseg.engine.device import device_of
 from medseg.errors import Problem, UsageError
+from medseg.io.lock import locked
 from medseg.runs import Run, latest_run, new_run
 from medseg.stages.display import Display
 
@@ -116,8 +117,10 @@ def _phantom(output: Path, like: str, display: Display) -> Path:
     display.say("no --data: a phantom stands in for the patients, with the bundle's demo settings")
     folder = output / ("phantom" if like == "uwmgi" else f"phantom_{like}")
     if not is_phantom(folder):
-        display.begin("phantom", 1)
-        write_phantom(folder, like=like, progress=display.advance)
+        with locked(folder):
+            if not is_phantom(folder):  # nor has another process made one just now
+                display.begin("phantom", 1)
+                write_phantom(folder, like=like, progress=display.advance)
     return folder
 
 
@@ -160,6 +163,7 @@ def _continued(current: Run, request: Request) -> Run:
             )
         )
     if asked["epochs"] != current.config["epochs"]:
-        current.write("config.json", {**current.config, "epochs": asked["epochs"]})
-        remember(current.folder)
+        with locked(current.folder):  # a training at work was begun with other epochs
+            current.write("config.json", {**current.config, "epochs": asked["epochs"]})
+            remember(current.folder)
     return Run(current.folder, asked | {"resume": request.resume})

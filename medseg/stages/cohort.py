@@ -13,8 +13,10 @@ from medseg.data.study_list import Study
 from medseg.engine.warned import warned
 from medseg.errors import DataError, PartialError, Problem, UsageError
 from medseg.io.images import AS_IT_IS, Reading
+from medseg.io.lock import locked
 from medseg.report.studies import write_studies
 from medseg.stages.display import Display
+from medseg.stages.engines import Machines
 from medseg.stages.study_record import Records, Row, made_with, origin, predicting
 from medseg.stages.study_steps import StudySteps
 
@@ -29,6 +31,7 @@ class Asked(NamedTuple):
         reading: What is allowed of files that are not sound.
         extras: What every item carries to the writers: ``algorithm`` and ``clean``.
         key: A text that tells one de-identification from another; empty for none.
+        machines: Where studies are predicted; None does it here.
     """
 
     bids: bool = False
@@ -37,6 +40,7 @@ class Asked(NamedTuple):
     reading: Reading = AS_IT_IS
     extras: Mapping[str, Any] = MappingProxyType({})
     key: str = ""
+    machines: Machines | None = None
 
 
 def predict_cohort(
@@ -56,9 +60,11 @@ def predict_cohort(
         UsageError: A file would be overwritten that is no earlier prediction of the same model.
         PartialError: Some studies failed; the others are written.
         DataError: Every study failed.
+        ResourceError: Another process predicts into the folder (E-LOCKED): its studies may be the
+            same, and ``studies.csv`` tells of those of one command.
     """
     config = {**config, "postprocessing": {**config["postprocessing"], "bids": asked.bids}}
-    with warned() as warnings:
+    with warned() as warnings, locked(Path(config["output_dir"])):
         records = _records(config, asked)._replace(warnings=warnings)
         return _predicted(config, sources, display, asked, records=records)
 
@@ -78,7 +84,8 @@ def _predicted(
     _require_room(items, work)
     rows: list[Row] = [failed(problem.subject, [problem]) for problem in problems]
     display.begin("predict", len(items))
-    for done, (item, outcome) in enumerate(zip(items, work.outcomes(items), strict=True), 1):
+    outcomes = work.outcomes(items, asked.machines)
+    for done, (item, outcome) in enumerate(zip(items, outcomes, strict=True), 1):
         if isinstance(outcome, DataError):
             problems += outcome.problems
             rows.append(failed(item["scan_id"], outcome.problems))

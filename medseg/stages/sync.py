@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from medseg.engine.provenance import portable
 from medseg.engine.tracking import FALLBACK, pending, require_store, sync
-from medseg.errors import PartialError, Problem, ResourceError, UsageError
+from medseg.errors import MedsegError, PartialError, Problem, ResourceError, UsageError
+from medseg.io.lock import locked
 from medseg.runs import Run
 from medseg.stages.display import Display
 
@@ -57,6 +58,8 @@ def sync_runs(
     for number, (folder, rows) in enumerate(waiting, 1):
         try:
             done.append(Synced(folder, rows, _sent(folder, uri)))
+        except MedsegError as fault:
+            problems += fault.problems
         except Exception as fault:
             problems.append(_unsent(folder, fault))
         display.advance(number, len(waiting), folder.name)
@@ -66,8 +69,10 @@ def sync_runs(
 
 
 def _sent(folder: Path, uri: str | None) -> str:
-    run, run_id = Run(folder, {}), str(sync(folder, uri))
-    run.write("provenance.json", {**(run.read("provenance.json") or {}), "mlflow_run_id": run_id})
+    with locked(folder):  # a command that works on the run sends them, too
+        run, run_id = Run(folder, {}), str(sync(folder, uri))
+        known = run.read("provenance.json") or {}
+        run.write("provenance.json", {**known, "mlflow_run_id": run_id})
     return run_id
 
 

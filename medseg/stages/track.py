@@ -9,6 +9,7 @@ from medseg.engine.provenance import portable_values
 from medseg.engine.settings import parameters
 from medseg.engine.tracking import Tracker, default_uri, source_tags
 from medseg.engine.tracking_system import watching
+from medseg.io.lock import locked
 from medseg.runs import Run
 from medseg.stages.session import kept, session
 
@@ -28,8 +29,18 @@ def tracked(
 ) -> Iterator[Tracker]:
     """Open the MLflow run of a run folder, a new one the first time, and close it with a status.
 
-    Keeps ``provenance.json``, and MLflow's run id and the parent's name in it.
+    Keeps ``provenance.json``, and MLflow's run id and the parent's name in it. Nobody else may
+    work on the run meanwhile.
+
+    Raises:
+        ResourceError: Another process works on the run (E-LOCKED).
     """
+    with locked(run.folder), _opened(run, uri, output=output, parent=parent) as tracker:
+        yield tracker
+
+
+@contextmanager
+def _opened(run: Run, uri: str | None, *, output: Path, parent: Run | None) -> Iterator[Tracker]:
     told = session(run, parent=parent.name if parent else None)
     params = parameters(run.config)
     tracker = Tracker(

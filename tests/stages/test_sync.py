@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from medseg.cli import main
 from medseg.engine.tracking import FALLBACK, Tracker, default_uri
 from medseg.errors import PartialError, ResourceError, UsageError
+from medseg.io.lock import locked
 from medseg.stages.display import Silent
 from medseg.stages.sync import sync_runs
 
@@ -117,6 +118,15 @@ def test_one_run_that_cannot_be_sent_keeps_no_other_from_it(output, monkeypatch)
         assert "good" in runs(output)
         with pytest.raises(ResourceError, match=r"E-SYNC.*bad"):
             sync_runs((bad, good), Silent(), output=output)
+
+
+def test_a_run_that_is_worked_on_is_left_alone(output, monkeypatch):
+    folder = kept(output, "at work", monkeypatch)
+    lines = (folder / FALLBACK).read_text()
+    with locked(folder), pytest.raises(ResourceError, match=r"E-LOCKED.*at work there since"):
+        sync_runs((folder,), Silent(), output=output)
+    assert (folder / FALLBACK).read_text() == lines
+    assert sync_runs((folder,), Silent(), output=output)[0].folder == folder
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
