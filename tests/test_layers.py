@@ -20,7 +20,7 @@ LAYERS = (
     ("models", "transforms", "losses", "metrics", "data"),
     ("io",),
     ("scan",),
-    ("geometry", "labels", "queries", "resources", "machine"),
+    ("geometry", "labels", "queries", "resources", "machine", "ranks"),
     ("errors", "kernel", "lazy", "monai_probes", "splitmix"),
 )
 RANK = {part: len(LAYERS) - row for row, parts in enumerate(LAYERS) for part in parts}

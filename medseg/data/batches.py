@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from medseg import ranks
 from medseg.data.entry import unpacked
 from medseg.data.packing import parted
 from medseg.data.resident import ResidentVoxels, free_bytes
@@ -53,9 +54,12 @@ class SliceBatches:
     stacked, to the bit.
     Torch's random state is left alone.
 
+    Where W processes train together each is given every Wth sample of a batch, so that all of them
+    have what one alone would have; see `medseg.ranks`.
+
     Args:
         dataset: The slices.
-        batch_size: Samples of a batch.
+        batch_size: Samples of a batch, of all processes together.
         sampler: Their order, such as `EpochSampler`.
         device: Where the batches are to be.
         resident: Whether the voxels of all scans are kept on the device. ``auto`` keeps them on a
@@ -90,7 +94,8 @@ class SliceBatches:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         order = iter(self.sampler)
         passes = iter(lambda: list(islice(order, self.batch_size)), [])
-        wanted = (pairs for pairs in passes if len(pairs) == self.batch_size)
+        rank, world = ranks.rank(), ranks.world()
+        wanted = (pairs[rank::world] for pairs in passes if len(pairs) == self.batch_size)
         if self._voxels is not None:
             for pairs in wanted:
                 samples = self.dataset.samples(pairs)

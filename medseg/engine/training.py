@@ -9,9 +9,12 @@ from ignite.metrics import Metric
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from medseg import ranks
 from medseg.engine.compiling import MODES, Forward, compiled, warn_uncompiled
 from medseg.engine.device import autocast, keep_freed_memory
+from medseg.engine.parallel import ScanShare, Scores, distributed
 from medseg.errors import Problem, UsageError
+from medseg.models.normalisation import synchronise
 
 Augment = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -20,7 +23,8 @@ class StepInferer(Inferer):  # type: ignore[misc]
     """The forward pass of a training step, in bfloat16 where the device has it.
 
     MONAI's own ``amp`` knows CUDA only; this serves every device, and bfloat16 needs no scaler.
-    A network that takes masks in training, see `medseg.models`, is given those of the batch.
+    A network that takes masks in training, see `medseg.models`, is given those of the batch. Where
+    several processes train together it is computed on each, see `medseg.engine.parallel`.
 
     Args:
         amp: Compute in bfloat16 where the device multiplies in it.
@@ -53,13 +57,22 @@ class StepInferer(Inferer):  # type: ignore[misc]
         if inputs.device.type == "cpu":
             keep_freed_memory()
         with autocast(inputs.device, amp=self.amp):
-            if getattr(network, "takes_masks", False):
+            taken: tuple[Tensor, ...] = (inputs,)
+            if masks is not None and getattr(network, "takes_masks", False):
                 self._leave_uncompiled(network)
-                return network(inputs, masks)
-            if self._mode and self._forward is None:
-                self._forward = compiled(network, inputs, mode=str(self._mode))
+                taken = (inputs, masks)
+            if self._forward is None and (self._mode or ranks.world() > 1):
+                self._forward = self._made(network, taken)
             forward = network if self._forward is None else self._forward
-            return forward(inputs)
+            return forward(*taken)
+
+    def _made(self, network: nn.Module, taken: tuple[Tensor, ...]) -> Forward:
+        """Return what computes a step, made for those of the size of the first one."""
+        several = ranks.world() > 1
+        if several:
+            synchronise(network)
+        forward = compiled(network, taken[0], mode=str(self._mode)) if self._mode else network
+        return distributed(network, forward, taken) if several else forward
 
     def _leave_uncompiled(self, network: nn.Module) -> None:
         if self._mode:
@@ -110,16 +123,15 @@ class ScanDice(Metric):  # type: ignore[misc]
 
     def reset(self) -> None:
         """Forget all scans."""
-        self._dice: list[list[float]] = [[] for _ in self.organs]
+        self._scans: Scores = []
 
     def update(self, output: tuple[Tensor, Tensor]) -> None:
         """Add one scan: predicted and true masks ``(organs, I, J, K)``."""
         pred, truth = (torch.as_tensor(masks).bool().cpu().flatten(1) for masks in output)
         both = (pred & truth).sum(1).tolist()
         sizes = (pred.sum(1) + truth.sum(1)).tolist()
-        for organ, (shared, size) in enumerate(zip(both, sizes, strict=True)):
-            if size:
-                self._dice[organ].append(2 * shared / size)
+        pairs = zip(both, sizes, strict=True)
+        self._scans.append(tuple(2 * shared / size if size else None for shared, size in pairs))
 
     def compute(self) -> float:
         """Return the mean over organs, in [0, 1]."""
@@ -128,12 +140,17 @@ class ScanDice(Metric):  # type: ignore[misc]
 
     def per_organ(self) -> dict[str, float]:
         """Return the mean Dice of each organ."""
-        return {
-            organ: sum(values) / len(values) if values else 0.0
-            for organ, values in zip(self.organs, self._dice, strict=True)
-        }
+        dice = {}
+        for number, organ in enumerate(self.organs):
+            found = [scan[number] for scan in self._scans]
+            known = [value for value in found if value is not None]
+            dice[organ] = sum(known) / len(known) if known else 0.0
+        return dice
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Write the mean and each organ's Dice into the engine's metrics."""
+        """Write the mean and each organ's Dice into the engine's metrics, of all ranks' scans."""
+        share = getattr(engine, "data_loader", None)
+        if isinstance(share, ScanShare):
+            self._scans = share.merged(self._scans)
         super().completed(engine, name)
         engine.state.metrics |= {f"val_dice_{o}": dice for o, dice in self.per_organ().items()}

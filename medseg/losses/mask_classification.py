@@ -9,7 +9,8 @@ For every decoder layer the queries of an image are assigned to its segments, se
   probability of what is true, and a is 1/4 inside the segment and 3/4 outside;
 - 1 - Dice of the masks, with 1 added above and below.
 
-The two of masks are summed over segments and divided by their number in the batch. The pairs cost
+The two of masks are summed over segments and divided by their number in the batch, which is that
+of all processes that train together. The pairs cost
 the same, but for the class, whose cost is minus its probability, and are compared on every fourth
 pixel. What the layers lose is added up.
 
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg import ranks
 from medseg.errors import Problem, UsageError
 from medseg.losses.matching import assigned, class_masks
 from medseg.queries import MASK_STRIDE_PX, MaskQueries
@@ -88,7 +90,7 @@ class _MaskClassification(nn.Module):
                 for each, chosen in zip(layers, queries, strict=True)
             ]
             # 0 unless a cost is not finite: then nothing was rightly assigned.
-            return torch.stack(losses).sum() + 0.0 * costs.sum()
+            return torch.stack(losses).sum() + 0.0 * ranks.summed(costs.sum())
 
     def _costs(self, proposed: MaskQueries, owned: Tensor) -> Tensor:
         """Return what each query would cost for each class, ``(B, Q, classes)``."""
@@ -125,7 +127,8 @@ class _MaskClassification(nn.Module):
         dice = _one_minus_dice((shares * owned).sum((2, 3)), sizes)
         of_segments = torch.where(matched, of_mask * focal + of_dice * dice, 0.0).sum()
         entropy = self._cross_entropy(proposed.class_logits, queries)
-        return of_class * entropy + of_segments / present.sum().clamp_min(1)
+        segments = ranks.summed(present.sum()).clamp_min(1)
+        return of_class * entropy + ranks.summed(of_segments) / segments
 
     def _cross_entropy(self, class_logits: Tensor, queries: Tensor) -> Tensor:
         images, count, kinds = class_logits.shape
@@ -136,9 +139,9 @@ class _MaskClassification(nn.Module):
         wanted.scatter_(1, torch.where(queries < 0, count, queries), classes)
         weight = class_logits.new_ones(kinds)
         weight[none] = self.no_object
-        return functional.cross_entropy(
-            class_logits.transpose(1, 2), wanted[:, :count], weight=weight
-        )
+        target = wanted[:, :count]
+        entropy = functional.cross_entropy(class_logits.transpose(1, 2), target, weight=weight)
+        return ranks.averaged(entropy, weight[target].sum())
 
 
 def _focal(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg import ranks
 from medseg.errors import Problem, UsageError
 from medseg.losses.mask_dino_boxes import box_distance, generalized_iou
 from medseg.losses.matching import assigned, class_masks
@@ -141,19 +142,31 @@ def pair_costs(said: MaskQueries, truth: Truth, *, points: int) -> Tensor:
 
 def layer_loss(said: MaskQueries, pairs: Pairs, truth: Truth, *, points: int) -> Tensor:
     """Return the weighted loss of one layer, whose queries answer for the segments of `pairs`."""
-    count = max(len(pairs.images), 1)
-    loss = CLASS * class_loss(said.class_logits.float(), pairs, truth.present.shape[1], count)
-    if not len(pairs.images):
+    every = ranks.total(len(pairs.images))
+    count, classes = max(every, 1), truth.present.shape[1]
+    loss = CLASS * class_loss(said.class_logits.float(), pairs, classes, count)
+    if not every:
         return loss
+    box, apart, cross, dice = ranks.summed_each(*_of_pairs(said, pairs, truth, every, points))
+    loss = loss + BOX * box / every
+    loss = loss + GIOU * apart / every
+    return loss + MASK * cross + DICE * dice
+
+
+def _of_pairs(
+    said: MaskQueries, pairs: Pairs, truth: Truth, every: int, points: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the sums of what boxes lose, and of what masks do by the number of `every` pair."""
+    if not len(pairs.images):
+        nothing = 0.0 * (_boxes(said).sum() + said.mask_logits.float().sum())
+        return nothing, nothing, nothing, nothing
     found = pairs.images, pairs.queries
     wanted = pairs.images, pairs.classes
     boxes, others = _boxes(said)[found], truth.boxes[wanted]
-    loss = loss + BOX * box_distance(boxes, others).sum() / count
-    loss = loss + GIOU * (1 - generalized_iou(boxes, others)).sum() / count
-    cross, dice = mask_losses(
-        said.mask_logits.float()[found], truth.masks[wanted].float(), points=points
-    )
-    return loss + MASK * cross + DICE * dice
+    box = box_distance(boxes, others).sum()
+    apart = (1 - generalized_iou(boxes, others)).sum()
+    masks = said.mask_logits.float()[found], truth.masks[wanted].float()
+    return box, apart, *mask_losses(*masks, points=points, every=every)
 
 
 def class_loss(logits: Tensor, pairs: Pairs, classes: int, count: int) -> Tensor:
@@ -165,23 +178,27 @@ def class_loss(logits: Tensor, pairs: Pairs, classes: int, count: int) -> Tensor
         plain = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         missed = (logits.sigmoid() - wanted).abs() ** _GAMMA
         balance = _ALPHA * wanted + (1 - _ALPHA) * (1 - wanted)
-        return (balance * missed * plain).sum() / count
+        return ranks.summed((balance * missed * plain).sum() / count)
     weight = logits.new_ones(classes + 1)
     weight[-1] = NO_OBJECT
-    return functional.cross_entropy(logits.transpose(1, 2), target, weight)
+    entropy = functional.cross_entropy(logits.transpose(1, 2), target, weight)
+    return ranks.averaged(entropy, weight[target].sum())
 
 
-def mask_losses(logits: Tensor, masks: Tensor, *, points: int) -> tuple[Tensor, Tensor]:
+def mask_losses(
+    logits: Tensor, masks: Tensor, *, points: int, every: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Return cross-entropy and 1 - Dice at uncertain points, each the mean over M pairs.
 
     Args:
         logits: ``(M, h, w)``.
         masks: ``(M, H, W)``, 0 or 1.
         points: How many a pair.
+        every: What to divide the sums by instead of M.
     """
-    every = torch.arange(len(logits), device=logits.device)
+    rows = torch.arange(len(logits), device=logits.device)
     losses = _point_losses(points, OVERSAMPLED, UNCERTAIN).loss_masks(
-        logits[None], [masks], [(every, every)], len(logits)
+        logits[None], [masks], [(rows, rows)], len(logits) if every is None else every
     )
     return losses["loss_mask"], losses["loss_dice"]
 

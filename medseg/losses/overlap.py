@@ -15,6 +15,8 @@ Each is ``(1 - Dice) + weight * cross-entropy``, computed in float32 or better a
 - Cross-entropy, the mean over all pixels, which teaches absence and is smooth everywhere. With
   exclusive classes it is categorical and has a background class; with overlapping organs it is the
   binary one of each organ, averaged over them too.
+
+Where several processes train together the batch is that of all of them; see `medseg.ranks`.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg import ranks
 from medseg.errors import Problem, UsageError
 
 __all__ = ["SMOOTH", "dice", "dice_bce", "dice_ce", "exclusive_classes"]
@@ -151,7 +154,8 @@ class _DiceAndEntropy(nn.Module):
             probs, organs, target = told(logits, masks)
             loss: Tensor = self.dice(probs, organs)
             if self.entropy_weight:
-                loss = loss + self.entropy_weight * self.entropy(logits, target)
+                entropy = ranks.averaged(self.entropy(logits, target), target.numel())
+                loss = loss + self.entropy_weight * entropy
             return loss
 
     def _exclusive(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,20 +177,21 @@ class _Dice(nn.Module):
         super().__init__()
         if not smooth > 0:
             raise UsageError(Problem("E-CONFIG", "smooth", f"is {smooth}", "more than 0"))
-        # Importing MONAI takes seconds.
-        from monai.losses import DiceLoss
-
-        batch = over == "batch"
-        self.loss = DiceLoss(batch=batch, reduction="none", smooth_nr=smooth, smooth_dr=smooth)
-        self.absent = absent
+        self.smooth, self.over_batch, self.absent = smooth, over == "batch", absent
 
     def forward(self, probs: Tensor, masks: Tensor) -> Tensor:
-        losses: Tensor = self.loss(probs, masks.to(probs.dtype)).flatten()
-        if self.absent:
-            return losses.mean()
-        pixels = masks.transpose(0, 1).flatten(1) if self.loss.batch else masks.flatten(0, 1)
-        occurs = pixels.flatten(1).any(1)
-        return torch.where(occurs, losses, 0.0).mean()
+        pixels = [*range(2, probs.ndim)]
+        axes = [0, *pixels] if self.over_batch else pixels
+        truth = masks.to(probs.dtype)
+        both, found, there = (probs * truth).sum(axes), probs.sum(axes), truth.sum(axes)
+        if self.over_batch:
+            both, found, there = ranks.summed_each(both, found, there)
+        # Half of what only one of them has, in the order in which MONAI adds it up.
+        missed, wrong = (there - both) * 0.5, (found - both) * 0.5
+        shared = 2 * both + self.smooth
+        losses = 1 - shared / (2 * (both + wrong + missed) + self.smooth)
+        counted = losses if self.absent else torch.where(there > 0, losses, 0.0)
+        return counted.mean() if self.over_batch else ranks.averaged(counted.mean(), len(probs))
 
 
 def _require_channels(logits: Tensor, channels: int, meaning: str) -> None:
