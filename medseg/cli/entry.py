@@ -22,7 +22,7 @@ from medseg import __version__
 from medseg.cli import options
 from medseg.cli.lazy import Entry, LazyGroup
 from medseg.cli.options import State
-from medseg.errors import MedsegError, Problem, Stopped, UsageError, shown
+from medseg.errors import MedsegError, Problem, ResourceError, Stopped, UsageError, shown
 
 _ADVICE = "run it again as 'medseg -vv …' for the traceback, and report it"
 
@@ -94,6 +94,12 @@ def _told(error: Exception, *, as_json: bool) -> int:
             found, fix = error.strerror or "cannot be read", "check the path and its permissions"
             problems = (Problem("E-IO", str(error.filename)[:200], found, fix=fix),)
             code = UsageError.exit_code
+        # Whatever was writing: the disk says the same to all.
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            subject = str(error.filename or "the disk")[:200]
+            found, fix = error.strerror or "is full", "free some space"
+            problems = (Problem("E-DISK", subject, found, "room to write", fix),)
+            code = ResourceError.exit_code
         case _:
             found = " ".join(f"{type(error).__name__}: {error}".split())
             problems, code = (Problem("E-FAULT", "medseg", found, fix=_ADVICE),), 1

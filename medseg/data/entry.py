@@ -213,8 +213,12 @@ def _grid(facts: Mapping[str, Any]) -> Grid:
 
 def _save(path: Path, array: NDArray[Any]) -> dict[str, Any]:
     """Write an array and return what tells whether the file is whole."""
+    array = np.ascontiguousarray(array)
     with path.open("wb") as stream:
-        np.lib.format.write_array(stream, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(
+            stream, np.lib.format.header_data_from_array_1_0(array)
+        )
+        stream.write(array.data)  # numpy's own way does not tell why the disk took a part only
         stream.flush()
         os.fsync(stream.fileno())
     return {

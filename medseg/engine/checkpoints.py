@@ -6,6 +6,7 @@ renamed: whoever opens it finds the old one or the new one, never half of one.
 """
 
 import errno
+import os
 import signal
 import threading
 import warnings
@@ -22,6 +23,7 @@ from ignite.engine import Engine, Events
 from safetensors.torch import load_file, save
 from torch import nn
 
+from medseg import ranks
 from medseg.engine.checkpoint_files import (
     BEST,
     LAST,
@@ -85,7 +87,7 @@ def write_checkpoint(
         try:
             torch.save(dict(state), stream)
         except RuntimeError as fault:  # torch's archive writer hides the errno of a full disk
-            raise OSError(errno.ENOSPC, _first_line(fault)) from fault
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from fault
 
 
 def export_weights(path: Path, network: nn.Module) -> None:
@@ -107,6 +109,10 @@ class TrainingCheckpoints:
     of that epoch, in the order it would have had. To repeat an uninterrupted run to the bit, a pass
     of the data loader must leave torch's random state alone, as `medseg.data.SliceBatches` does;
     torch's own loader needs a generator for that.
+
+    Where several processes train together rank 0 reads and writes, with the random states of all
+    in the checkpoint; any other number of processes goes on from it. A signal to one of them stops
+    all after the same step.
 
     Args:
         folder: Where the checkpoints lie.
@@ -146,8 +152,9 @@ class TrainingCheckpoints:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._on_signal)
-        remove_orphans(self.folder)
-        if self.resume and (state := self._newest()):
+        if ranks.rank() == 0:
+            remove_orphans(self.folder)
+        if self.resume and (state := ranks.shared(self._newest)):
             self._load(engine, state)
 
     def _newest(self) -> dict[str, Any]:
@@ -182,7 +189,9 @@ class TrainingCheckpoints:
     def _load(self, engine: Engine, state: dict[str, Any]) -> None:
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
-        torch.set_rng_state(state["torch_rng"])
+        streams = [state["torch_rng"], *state.get("other_rngs", ())]
+        if ranks.rank() < len(streams):
+            torch.set_rng_state(streams[ranks.rank()])
         engine.state.iteration = state["iteration"]
         engine.state.epoch = state["iteration"] // engine.state.epoch_length
         loader = engine.data_loader
@@ -195,16 +204,18 @@ class TrainingCheckpoints:
 
     def _state(self, engine: Engine) -> dict[str, Any]:
         found = self.evaluator.state if self.evaluator is not None else None
+        own, *others = ranks.gathered(torch.get_rng_state())
         return {
             **{name: part.state_dict() for name, part in self.parts.items()},
-            "torch_rng": torch.get_rng_state(),
+            "torch_rng": own,
+            **({"other_rngs": others} if others else {}),
             "iteration": engine.state.iteration,
             "best_metric": float(found.best_metric) if found else -1.0,
             "best_epoch": int(found.best_metric_epoch) if found else -1,
         }
 
     def _step(self, engine: Engine) -> None:
-        if self._signal is not None:
+        if self._asked():
             self._write(self._state(engine))
             self._stop(engine)
 
@@ -215,8 +226,13 @@ class TrainingCheckpoints:
         if self._due:
             self._write(self._state(engine))
             self._due = False
-        if self._signal is not None:
+        if self._asked():
             self._stop(engine)
+
+    def _asked(self) -> bool:
+        """Whether a signal asked any of the processes to stop."""
+        self._signal = ranks.largest(self._signal or 0) or None
+        return self._signal is not None
 
     def _write(self, state: dict[str, Any]) -> None:
         require_finite(state["network"])
@@ -236,7 +252,9 @@ class TrainingCheckpoints:
             if better:
                 also_called(temporary, self.folder / BEST)
 
-        write_checkpoint(self.folder / LAST, state, verify=publish)
+        with ranks.alike():
+            if ranks.rank() == 0:
+                write_checkpoint(self.folder / LAST, state, verify=publish)
         self._hashes, self._best = now, max(self._best, state["best_metric"])
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

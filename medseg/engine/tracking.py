@@ -31,6 +31,7 @@ from medseg.engine.tracking_rows import (
     kept,
     kept_metrics,
     open_run,
+    reason_of,
     send,
     send_kept,
     warned,
@@ -265,11 +266,10 @@ class Tracker:
 
     def _fall_back(self, fault: Exception, row: Row) -> None:
         """Warn once and begin the fall-back file."""
-        reason = portable(" ".join(str(fault).split())[:200])
         self.problem = warned(
             "W-TRACKING",
             portable(self.uri),
-            f"MLflow failed: {reason}",
+            f"MLflow failed: {reason_of(fault)}",
             f"training goes on, and {FALLBACK} keeps what it tells; 'medseg sync' sends it later",
         )
         keep(self.output, row)
@@ -279,4 +279,4 @@ class Tracker:
         try:
             self.run_id = send_kept(connected(self.uri, patience_s=0.5), self.output)
         except Exception as fault:
-            _log.info("the store missed the rest of the run: %s", portable(str(fault)))
+            _log.info("the store missed the rest of the run: %s", reason_of(fault))

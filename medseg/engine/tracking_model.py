@@ -22,8 +22,7 @@ from mlflow.pyfunc import save_model
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from medseg import machine
-from medseg.engine.provenance import portable
-from medseg.engine.tracking_rows import warned
+from medseg.engine.tracking_rows import reason_of, warned
 from medseg.engine.tracking_store import connected, require_store
 from medseg.errors import Problem, UsageError
 
@@ -61,7 +60,7 @@ def register(client: MlflowClient, run_id: str, row: dict[str, Any], *, folder: 
         try:
             save(Path(made) / _FOLDER, folder, metadata={"organs": row["organs"]})
         except Exception as fault:
-            found = f"cannot be made: {portable(' '.join(str(fault).split())[:200])}"
+            found = f"cannot be made: {reason_of(fault)}"
             warned(
                 "W-TRACKING-MODEL",
                 row["name"],
@@ -126,7 +125,7 @@ def fetched(uri: str, tracking_uri: str) -> dict[str, Path]:
     try:
         folder = _folder_of(connected(tracking_uri), uri)
     except (MlflowException, OSError, sqlite3.Error) as fault:
-        found = f"cannot be fetched: {portable(' '.join(str(fault).split())[:200])}"
+        found = f"cannot be fetched: {reason_of(fault)}"
         fix = "name the store with --tracking-uri"
         raise UsageError(Problem("E-MODEL", uri, found, "a model in MLflow", fix)) from fault
     files = {key: folder / "artifacts" / name for key, name in FILES.items()}

@@ -19,7 +19,8 @@ from mlflow.exceptions import MlflowException
 
 from medseg.engine.provenance import portable
 from medseg.engine.tracking_store import sqlite_path
-from medseg.errors import Problem
+from medseg.errors import MedsegError, Problem
+from medseg.io.written import append_line
 
 FALLBACK = "tracking.jsonl"
 
@@ -55,10 +56,12 @@ class Kept(NamedTuple):
 
 
 def keep(folder: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to the fall-back file of a run folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / FALLBACK).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    """Add a row to the fall-back file of a run folder.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
+    """
+    append_line(folder / FALLBACK, json.dumps(row))
 
 
 def kept(folder: Path) -> Kept:
@@ -146,6 +149,12 @@ def warned(code: str, subject: str, found: str, fix: str) -> Problem:
     problem = Problem(code, subject, found, fix=fix, level="warning")
     _log.warning("%s", problem)
     return problem
+
+
+def reason_of(fault: BaseException) -> str:
+    """Return what a fault says, in a line that may be published."""
+    text = fault.problems[0].found if isinstance(fault, MedsegError) else str(fault)
+    return portable(" ".join(text.split())[:200])
 
 
 def _find(client: MlflowClient, row: Row, experiment_id: str, *, again: bool) -> Run | None:

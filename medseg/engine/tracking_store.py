@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -12,6 +13,7 @@ from mlflow.telemetry import set_telemetry_client
 
 from medseg.engine.provenance import portable
 from medseg.errors import Problem, UsageError
+from medseg.io.written import write_once
 
 _LOCK_PATIENCE_S = 10.0
 _SQLITE = "sqlite:///"
@@ -47,19 +49,43 @@ def require_store(uri: str) -> None:
 def connected(uri: str, *, patience_s: float | None = None) -> MlflowClient:
     """Return a client of the store at `uri`, which takes writes if it is a file.
 
+    A file that is not there is made, whole or not at all.
+
     Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
         sqlite3.OperationalError: The file is locked for longer than `patience_s`, or cannot be
             written; MLflow finds that out after minutes.
     """
     _quieten()
     path = sqlite_path(uri)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_once(path, _empty_store())
         wait_s = _LOCK_PATIENCE_S if patience_s is None else patience_s
         with closing(sqlite3.connect(path, timeout=wait_s, isolation_level=None)) as store:
             store.execute("BEGIN IMMEDIATE")
             store.execute("ROLLBACK")
     return MlflowClient(uri, registry_uri=uri)
+
+
+@cache
+def _empty_store() -> bytes:
+    """Return an SQLite store without runs, made in memory.
+
+    MLflow makes its tables in a hundred steps, each for good: of a file that a full disk or a kill
+    left between two of them no later process can make a store.
+    """
+    # Whoever finds a store does not wait for what it takes to make one.
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore("sqlite:///:memory:", "mlruns")
+    connection = store.engine.raw_connection()
+    try:
+        content: bytes = connection.driver_connection.serialize()
+    finally:
+        connection.close()
+        store.engine.dispose()
+    return content
 
 
 def sqlite_path(uri: str) -> Path | None:

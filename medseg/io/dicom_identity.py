@@ -11,10 +11,8 @@ refused.
 """
 
 import hmac
-import os
 import re
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -25,6 +23,7 @@ from medseg.errors import DataError, Problem, ResourceError, UsageError
 from medseg.io.dicom_profile import Cleaning, sign
 from medseg.io.dicom_refusals import reasons
 from medseg.io.dicom_written import silenced
+from medseg.io.written import write_once
 
 _KEY_BYTES = 32
 _STANDARD = "1.2.840.10008."  # UIDs of the standard itself: classes, syntaxes, coding schemes
@@ -92,11 +91,8 @@ def read_identity(path: Path) -> Identity:
         ResourceError: E-IO, it cannot be read or made.
     """
     try:
-        with suppress(FileExistsError):  # its key is read
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(made, "w", encoding="ascii") as stream:
-                stream.write(f"{secrets.token_hex(_KEY_BYTES)}\n")
+        if not path.exists():
+            write_once(path, f"{secrets.token_hex(_KEY_BYTES)}\n".encode(), mode=0o600)
         text = path.read_bytes()[: 4 * _KEY_BYTES].strip().decode("ascii", "replace")
     except OSError as error:
         reason = error.strerror or str(error)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from medseg.data.check import Findings, Summary, inspect, summarise
 from medseg.data.manifest import Manifest, read_manifest
-from medseg.errors import Problem, UsageError
+from medseg.io.atomic import replacing
 from medseg.stages.display import Display
 
 
@@ -35,14 +35,10 @@ class Report(NamedTuple):
         """Write the report as JSON.
 
         Raises:
-            UsageError: The file cannot be written.
+            ResourceError: The disk is full, or the file cannot be written.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            found = f"cannot be written: {error.strerror or type(error).__name__}"
-            raise UsageError(Problem("E-IO", str(path), found)) from error
+        with replacing(path) as stream:
+            stream.write((json.dumps(self.as_dict(), indent=1) + "\n").encode())
 
 
 def check(

@@ -11,6 +11,7 @@ from medseg.data.manifest import Manifest, read_manifest
 from medseg.data.readers import read_scans
 from medseg.errors import Problem, UsageError
 from medseg.geometry import Grid
+from medseg.io.atomic import replacing
 from medseg.scan import Scan
 
 # Okabe and Ito's colours, which people tell apart whatever their eyes.
@@ -53,10 +54,10 @@ def new_data(name: str, source: Path, *, labels: Mapping[str, int], out: Path) -
         fix = "name them with --labels, such as --labels liver=1,tumour=2"
         raise UsageError(Problem("E-LABEL", str(source), "does not tell its labels", fix=fix))
     facts = _facts(name, source, channels=told.channels or ("intensity",), organs=organs)
-    out.write_text(_text(facts), encoding="utf-8")
+    _write(out, facts)
     try:
         scans = read_scans(root, read_manifest(out))
-        out.write_text(_text(facts | _usual(scans)), encoding="utf-8")
+        _write(out, facts | _usual(scans))
         return NewData(out, root, read_manifest(out), tuple(scans))
     except BaseException:
         out.unlink()
@@ -110,6 +111,11 @@ def _spacing(grid: Grid, axis: int) -> float:
 def _median(values: Iterable[float]) -> float:
     ordered = sorted(values)
     return ordered[len(ordered) // 2]
+
+
+def _write(out: Path, facts: Mapping[str, object]) -> None:
+    with replacing(out) as stream:
+        stream.write(_text(facts).encode())
 
 
 def _text(facts: Mapping[str, object]) -> str:

@@ -313,11 +313,11 @@ def test_all_faults_are_told_at_once_in_text_and_in_the_report(kaggle, capsys, t
     assert len(written["problems"]) == written["errors"] == 70
 
 
-def test_a_report_that_cannot_be_written_is_a_usage_error(kaggle, capsys, tmp_path):
+def test_a_report_that_cannot_be_written_ends_with_four(kaggle, capsys, tmp_path):
     kaggle.add("case1_day0")
     (tmp_path / "file").touch()
     report = str(tmp_path / "file/report.json")
-    assert main(["data", "check", "--data", str(kaggle.save()), "--report", report]) == 2
+    assert main(["data", "check", "--data", str(kaggle.save()), "--report", report]) == 4
     assert "E-IO" in capsys.readouterr().err
 
 
