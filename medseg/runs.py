@@ -30,7 +30,7 @@ from medseg.bundle import Config, carried_over, find_bundle, overridden
 from medseg.bundle.trust import require_data, require_trust
 from medseg.bundle.wiring import template
 from medseg.engine.checkpoint_files import BEST, LAST, PREVIOUS, first_sound
-from medseg.engine.origin import origin_of
+from medseg.engine.origin import ORIGIN, origin_of
 from medseg.engine.provenance import sha256_of
 from medseg.errors import Problem, UsageError
 from medseg.io.atomic import replacing
@@ -204,7 +204,17 @@ def inference_config(
                 "train it with 'medseg run', then name the run's folder",
             )
         )
-    return {**config, "checkpoint": str(weights)}
+    return {**config, "checkpoint": str(weights), "origin": _origin(weights, bundle.name)}
+
+
+def _origin(weights: Path, bundle: str) -> dict[str, Any]:
+    """Return where the weights of a bundle come from, as far as they tell."""
+    from medseg.engine.checkpoints import provenance_of  # torch comes with it
+
+    told = provenance_of(weights)
+    origin = {name: told[name] for name in ORIGIN if name in told} or {"bundle": bundle}
+    require_data(origin, weights)
+    return origin
 
 
 def _require_version(run: Run) -> None:

@@ -6,6 +6,7 @@ renamed: whoever opens it finds the old one or the new one, never half of one.
 """
 
 import errno
+import json
 import os
 import signal
 import threading
@@ -14,12 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from pickletools import genops
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, Protocol
 from zipfile import ZipFile, is_zipfile
 
 import torch
 from ignite.engine import Engine, Events
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -35,13 +37,14 @@ from medseg.engine.checkpoint_files import (
     write_hashes,
 )
 from medseg.engine.divergence import require_finite
-from medseg.engine.provenance import sha256_of
+from medseg.engine.provenance import provenance, sha256_of
 from medseg.errors import Problem, Stopped, UnsafeError
 from medseg.io.atomic import also_called, remove_orphans, replacing
 
 # What fetches a function or a class by its name, in a pickle.
 _FETCHES = {"GLOBAL", "STACK_GLOBAL", "INST"}
 _LOOKED_AT = 1 << 20
+_TOLD = "provenance"
 _EXPECTED = "a checkpoint written by medseg"
 _FIX = "name another checkpoint, or train again"
 
@@ -90,11 +93,39 @@ def write_checkpoint(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from fault
 
 
-def export_weights(path: Path, network: nn.Module) -> None:
-    """Write the network's parameters and buffers to `path` as safetensors, atomically."""
+def export_weights(
+    path: Path, network: nn.Module, *, told: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Write the network's parameters and buffers to `path` as safetensors, atomically.
+
+    Args:
+        path: The file to make or replace.
+        network: The network.
+        told: Where it comes from; see `provenance_of`. Equal ones make equal files.
+    """
     tensors = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    header = {"format": "pt", _TOLD: json.dumps(dict(told), sort_keys=True)}
     with replacing(path) as stream:
-        stream.write(save(tensors))
+        stream.write(save(tensors, metadata=header))
+
+
+def provenance_of(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint or a file of weights tells of where it comes from.
+
+    Keys are those of `medseg.engine.origin.carried`; nothing of a file that tells nothing.
+
+    Raises:
+        UnsafeError: The file cannot be read.
+    """
+    if path.suffix != ".safetensors":
+        told = read_checkpoint(path).get(_TOLD, {})
+    else:
+        try:
+            with safe_open(path, "pt") as file:
+                told = json.loads((file.metadata() or {}).get(_TOLD, "{}"))
+        except Exception as fault:
+            raise UnsafeError(_unreadable(path, fault)) from fault
+    return told if isinstance(told, dict) else {}
 
 
 class TrainingCheckpoints:
@@ -121,6 +152,10 @@ class TrainingCheckpoints:
         sampler: The order of the batches.
         evaluator: The validation engine, whose ``best_metric`` decides; None keeps no best one.
         resume: Go on from last.pt, or where that is damaged from previous.pt.
+
+    Attributes:
+        told: Where the training comes from, as plain JSON, which every checkpoint carries; see
+            `provenance_of`. Versions, machine and command where nobody tells more.
     """
 
     def __init__(
@@ -134,6 +169,7 @@ class TrainingCheckpoints:
     ) -> None:
         self.folder, self.parts, self.sampler = Path(folder), dict(parts), sampler
         self.evaluator, self.resume = evaluator, resume
+        self.told: Mapping[str, Any] = {}
         self._signal: int | None = None
         self._due = False
         self._best = -1.0
@@ -154,6 +190,7 @@ class TrainingCheckpoints:
                 self._before[number] = signal.signal(number, self._on_signal)
         if ranks.rank() == 0:
             remove_orphans(self.folder)
+            self.told = self.told or provenance(seeds={})
         if self.resume and (state := ranks.shared(self._newest)):
             self._load(engine, state)
 
@@ -212,6 +249,7 @@ class TrainingCheckpoints:
             "iteration": engine.state.iteration,
             "best_metric": float(found.best_metric) if found else -1.0,
             "best_epoch": int(found.best_metric_epoch) if found else -1,
+            _TOLD: dict(self.told),
         }
 
     def _step(self, engine: Engine) -> None:

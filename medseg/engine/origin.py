@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from medseg.engine.provenance import config_hash, sha256_of
+from medseg.engine.provenance import config_hash, provenance, sha256_of
 
 WEIGHTS = "weights.safetensors"
 
@@ -32,6 +32,13 @@ ORIGIN = (
     *("bundle", "experiment", "run", "fold", "config_sha256"),
     *("dataset", "dataset_sha256", "split_sha256", "medseg", "git"),
 )
+
+# What else a checkpoint tells of the command that wrote it, and of each one before.
+_OF_COMMAND = (
+    *("started", "command", "seeds", "python", "os", "devices", "device", "threads", "cuda"),
+    *("versions", "environment", "parent", "mlflow_run_id"),
+)
+_OF_EARLIER = ("medseg", "git", "started", "command", "device", "threads")
 
 
 def settings_hash(config: Mapping[str, Any]) -> str:
@@ -92,6 +99,36 @@ def origin_of(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "medseg": trained.get("medseg"),
         "git": trained.get("git"),
     }
+
+
+def carried(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint carries, to be traced wherever it lies: its origin, and how it came.
+
+    Versions are those of the command that is at work.
+
+    Args:
+        folder: The run's, where ``provenance.json`` tells of that command.
+        config: Its configuration.
+    """
+    told = _read(folder / "provenance.json") or provenance(seeds={"run": config["seed"]})
+    earlier = [{name: each.get(name) for name in _OF_EARLIER} for each in told.get("earlier", ())]
+    return {
+        **origin_of(folder, config),
+        **{name: told.get(name) for name in ("medseg", "git")},
+        **{name: told[name] for name in _OF_COMMAND if name in told},
+        "earlier": earlier,
+    }
+
+
+def tensors_hash(path: Path) -> str:
+    """Return a hash of what a file of weights holds, whatever its header tells beside that."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _trained_by(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from medseg.engine.origin import WEIGHTS
+from medseg.engine.origin import WEIGHTS, tensors_hash
 from medseg.engine.provenance import config_hash, sha256_of
 from medseg.io.nifti import read_label_map
 from medseg.runs import CLEANING, Run
@@ -123,7 +123,7 @@ def _short(value: object) -> str:
 
 def _weights(run: Run) -> str | None:
     path = run.folder / WEIGHTS
-    return sha256_of(path) if path.exists() else None
+    return tensors_hash(path) if path.exists() else None
 
 
 def _history(run: Run) -> str | None:

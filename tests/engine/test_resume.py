@@ -89,7 +89,9 @@ def test_a_resumed_training_is_one_in_one_go(network, tiny_phantom, tmp_path):
     assert rest["train::trainer"].state.iteration == 9
     for name in ("last.pt", "best.pt"):
         files = (tmp_path / part / "checkpoints" / name for part in ("parts", "whole"))
-        assert_same(*map(read_checkpoint, files))
+        states = [read_checkpoint(file) for file in files]
+        assert all(state.pop("provenance")["started"] for state in states)
+        assert_same(*states)
     # Halved at the second and the third validation: no score rises by 1.
     assert {group["lr"] for group in whole["optimizer"].param_groups} == {0.02 / 4, 0.08 / 4}
 

@@ -30,6 +30,7 @@ from medseg.data.phantom import write_phantom
 from medseg.engine.checkpoint_files import fault_of
 from medseg.engine.checkpoints import read_checkpoint
 from medseg.engine.history import TrackingHandler
+from medseg.engine.origin import tensors_hash
 from medseg.errors import MedsegError
 from medseg.runs import latest_run
 from medseg.stages.begin import Request, begin, experiment_of
@@ -45,6 +46,8 @@ SETTINGS = {
     **{"patience": "40", "network_def::_target_": "medseg.models.unext"},
 }
 TIMES = {"train/seconds", "train/slices_per_s"}
+# The rows of a checkpoint tell times, too; and each command writes its own provenance into it.
+TIMED = {"history", "provenance"}
 
 
 def request(folder, *, resume):
@@ -142,9 +145,10 @@ def outcome(run):
         ).fetchall()
         (runs,) = store.execute("SELECT count(*) FROM runs").fetchone()
     state = read_checkpoint(run.folder / "checkpoints" / "last.pt")
+    compared = {key: value for key, value in state.items() if key not in TIMED}
     return {
-        "state": digest({key: value for key, value in state.items() if key != "history"}),
-        "weights": hashlib.sha256((run.folder / "weights.safetensors").read_bytes()).hexdigest(),
+        "state": digest(compared),
+        "weights": tensors_hash(run.folder / "weights.safetensors"),
         "rows": [{k: v for k, v in row.items() if k not in TIMES} for row in rows],
         "mlflow": told,
         "runs": runs,

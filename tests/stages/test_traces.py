@@ -4,19 +4,36 @@ import csv
 import hashlib
 import json
 import logging
+import shutil
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
 from untrained_run import untrained_run
 
 from medseg import __version__
 from medseg.data import read_manifest, read_scans
-from medseg.engine.origin import ORIGIN, origin_of, settings_hash
+from medseg.engine.checkpoints import (
+    export_weights,
+    provenance_of,
+    read_checkpoint,
+    write_checkpoint,
+)
+from medseg.engine.origin import (
+    _OF_COMMAND,
+    ORIGIN,
+    origin_of,
+    settings_hash,
+    tensors_hash,
+)
 from medseg.engine.tracking import default_uri
 from medseg.errors import DataError, PartialError, Problem, Stopped, UnsafeError
-from medseg.runs import inference_of, open_run
+from medseg.resources import shipped
+from medseg.runs import inference_config, inference_of, open_run
 from medseg.stages.begin import Request
 from medseg.stages.display import Silent
 from medseg.stages.run import run
@@ -163,6 +180,71 @@ def test_a_run_tells_its_hashes_times_and_end(done, told):
     assert set(told["outputs"]) == named | predicted
     for name, known in told["outputs"].items():
         assert known == sha256((done.folder / name).read_bytes())
+
+
+def header_of(path):
+    """Return the text that the header of a file of weights holds."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["provenance"])
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints/last.pt", "checkpoints/best.pt", "weights.safetensors"]
+)
+def test_a_lone_file_leads_back_to_its_run_its_settings_and_its_data(name, done, told, tmp_path):
+    lone = shutil.copy(done.folder / name, tmp_path)
+    found = provenance_of(Path(lone))
+    if name.endswith(".pt"):
+        assert torch.load(lone, weights_only=True)["provenance"] == found
+    else:
+        assert header_of(Path(lone)) == found
+    assert (found["experiment"], found["run"], found["fold"]) == (done.experiment, done.name, 0)
+    for each in ("config_sha256", "dataset_sha256", "split_sha256"):
+        assert found[each] == told[each]
+    of_command = {*_OF_COMMAND, "medseg", "git"} - {"mlflow_run_id"}
+    assert {each: found[each] for each in of_command} == {each: told[each] for each in of_command}
+    assert found["mlflow_run_id"] == told["mlflow_run_id"]
+    assert found["earlier"] == []
+    for place in (done.folder.parents[1], Path.home(), Path.cwd()):
+        assert str(place) not in json.dumps(found)
+
+
+def test_a_bundle_with_weights_knows_where_they_come_from(done, tmp_path):
+    bundle = tmp_path / "uwmgi_segformer"
+    shutil.copytree(shipped("bundles", "uwmgi_segformer"), bundle)
+    (bundle / "models").mkdir(exist_ok=True)
+    weights = bundle / "models" / "model.pt"
+    shutil.copy(done.checkpoint, weights)
+    found = origin(inference_config(bundle, {}))
+    assert found == origin_of(done.folder, done.config)
+    # What a file says of itself is data: it goes into a configuration, where text may be code.
+    state = read_checkpoint(weights)
+    write_checkpoint(weights, state | {"provenance": {"bundle": "$print('canary')"}})
+    with pytest.raises(UnsafeError, match=r"E-TRUST.*model\.pt"):
+        inference_config(bundle, {})
+
+
+def test_of_weights_that_tell_nothing_nothing_is_claimed(tmp_path):
+    write_checkpoint(tmp_path / "model.pt", {"network": {}})
+    save_file({"w": torch.zeros(1)}, tmp_path / "model.safetensors")
+    (tmp_path / "no.safetensors").write_bytes(b"nothing of the kind")
+    assert provenance_of(tmp_path / "model.pt") == {}
+    assert provenance_of(tmp_path / "model.safetensors") == {}
+    with pytest.raises(UnsafeError, match=r"E-CKPT\]: no\.safetensors"):
+        provenance_of(tmp_path / "no.safetensors")
+
+
+def test_weights_have_one_hash_whatever_is_told_beside_them(tmp_path):
+    layer = nn.Linear(3, 2)
+    for name, told in (("a", {}), ("b", {"run": "b"})):
+        export_weights(tmp_path / name, layer, told=told)
+    with torch.no_grad():
+        layer.bias[0] += 1
+    export_weights(tmp_path / "c", layer)
+    one, other, changed = (tensors_hash(tmp_path / name) for name in "abc")
+    assert one == other != changed
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
 
 
 def test_mlflow_has_the_record_of_the_end(done, told):
