@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from medseg.errors import DataError
+from medseg.errors import DataError, Problem
 from medseg.io import rle
 
 # Pixel numbers of a slice 3 high and 4 wide:   1  2  3  4
@@ -144,6 +144,29 @@ def test_absent_organs_are_empty(text):
     assert not rle.decode(text, (3, 4)).any()
 
 
+@pytest.mark.parametrize(
+    ("row", "pixels"),
+    [
+        pytest.param(ROW, 5, id="two runs"),
+        pytest.param("7 1", 1, id="one pixel"),
+        pytest.param("", 0, id="no organ"),
+        pytest.param("nan", 0, id="a spreadsheet's"),
+    ],
+)
+def test_the_area_is_the_sum_of_the_lengths(row, pixels):
+    assert rle.area_px(row) == pixels
+
+
+def test_a_mask_of_labels_is_encoded_as_one_organ():
+    assert rle.encode(np.array([[0, 1, 2], [2, 0, 3]], np.uint8)) == "2 3 6 1"
+
+
+def test_pixels_are_ones_whatever_reads_them():
+    assert rle.decode_slices([ROW], (3, 4)).view(np.uint8).tolist() == [
+        BY_HAND.astype(int).tolist()
+    ]
+
+
 def test_touching_runs_and_spare_blanks_are_no_fault():
     assert rle.decode(" 1 2  3 2 ", (3, 4)).sum() == 4
 
@@ -160,6 +183,8 @@ def test_touching_runs_and_spare_blanks_are_no_fault():
         pytest.param("\u0663 2", "E-RLE", "is no whole number", id="digits of another script"),
         pytest.param("2,2", "E-RLE", "'2,2' is no whole number", id="a comma"),
         pytest.param("2\xa02", "E-RLE", "is no whole number", id="a blank of another script"),
+        pytest.param("2 3:", "E-RLE", "is no whole number", id="what comes after nine"),
+        pytest.param("2\x0e3", "E-RLE", "is no whole number", id="what comes after blanks"),
         pytest.param("2 0", "E-RLE", "'2 0'", id="zero length"),
         pytest.param("0 2", "E-RLE", "'0 2'", id="zero start"),
         pytest.param("12 2", "E-RLE-OOB", "ends at pixel 13 (expected at most 12 = 3 x 4)",
@@ -167,6 +192,7 @@ def test_touching_runs_and_spare_blanks_are_no_fault():
         pytest.param(f"{'9' * 5000} 1", "E-RLE-OOB", "at most 12", id="a huge number"),
         pytest.param("8 3 2 2", "E-RLE-OVERLAP", "'2 2' begins before pixel 11", id="unsorted"),
         pytest.param("2 3 4 2", "E-RLE-OVERLAP", "'4 2' begins before pixel 5", id="overlap"),
+        pytest.param(f"8 3 {'0' * 40}2 2", "E-RLE-OVERLAP", "'2 2' begins", id="zeros in front"),
     ],
 )  # fmt: skip
 def test_a_broken_row_says_how(row, code, text):
@@ -175,6 +201,25 @@ def test_a_broken_row_says_how(row, code, text):
     assert text in str(problem)
     with pytest.raises(DataError, match=code):
         rle.decode(row, (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        pytest.param("x" * 50, ("E-RLE", "row 1", f"'{'x' * 40}' is no whole number",
+                                "start length ..."), id="a word"),
+        pytest.param("5", ("E-RLE", "row 1", "1 numbers", "pairs of start and length"), id="odd"),
+        pytest.param("0 2", ("E-RLE", "row 1", "run '0 2'", "start and length of at least 1"),
+                     id="nothing"),
+        pytest.param("12 2", ("E-RLE-OOB", "row 1", "run '12 2' ends at pixel 13",
+                              "at most 12 = 3 x 4",
+                              "check that the row belongs to a slice of this size"), id="beyond"),
+        pytest.param("2 3 4 2", ("E-RLE-OVERLAP", "row 1", "run '4 2' begins before pixel 5",
+                                 "ascending runs"), id="overlap"),
+    ],
+)  # fmt: skip
+def test_a_broken_row_is_told_in_full(row, told):
+    assert rle.problems([row], (3, 4)) == [Problem(*told)]
 
 
 def test_broken_rows_of_a_scan_are_called_by_their_names():

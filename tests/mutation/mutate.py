@@ -55,7 +55,7 @@ GROUPS = {
     ),
     "reconstruct": Group(
         ["medseg/transforms/reconstruct.py"],
-        ["tests/transforms/test_reconstruct.py"],
+        ["tests/transforms/test_reconstruct.py", "tests/io/test_image_sources.py"],
     ),
 }
 KILLED = {"1": "killed", "3": "killed", "36": "timeout", "-24": "timeout", "-9": "timeout"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_scans import write_scan
 
-from medseg.errors import DataError, GeometryError
+from medseg.errors import DataError, GeometryError, Problem
 from medseg.geometry import lpi_grid
 from medseg.io.nifti import write_image, write_label_map
 from medseg.labels import LabelSet, Organ
@@ -106,6 +106,8 @@ def test_a_label_map_gives_a_mask_for_each_code(tmp_path):
     path = tmp_path / "map.nii.gz"
     write_label_map(path, label_map, lpi_grid((2, 2, 1), (1.0, 1.0, 1.0)), LABELS)
     read = ReadMasksd("label", ("liver", "spleen"))({"label": path})["label"]
+    assert read.shape == (2, 2, 2, 1)
+    assert read.dtype == torch.uint8
     assert torch.equal(read.as_tensor()[0], torch.from_numpy(label_map))
     assert not read[1].any()
     coded = ReadMasksd("label", ("background",), codes=(0,))({"label": path})["label"]
@@ -122,6 +124,46 @@ def test_masks_on_another_grid_than_their_image_are_refused(tmp_path):
         ReadMasksd("label", ("liver",))(item)
 
 
+def test_masks_of_another_scan_than_their_image_are_called_by_its_name(tmp_path):
+    scan = write_scan(tmp_path, VOLUME, masks={"a": VOLUME > 10000})
+    other = replace(scan, spacing_mm=(1.5, 1.5, 5.0))
+    item = ReadVolumed("image")({"image": scan, "label": other})
+    with pytest.raises(GeometryError, match=r"E-GRID\]: case1_day0: lies 2\.000 mm off"):
+        ReadMasksd("label", ("a",))(item)
+
+
 def test_items_without_labels_pass_when_allowed(tmp_path):
     item = {"image": write_scan(tmp_path, VOLUME)}
     assert ReadMasksd("label", ("a",), allow_missing_keys=True)(item) == item
+    with pytest.raises(KeyError, match="label"):
+        ReadMasksd("label", ("a",))(item)
+
+
+def test_what_an_image_was_read_from_is_kept(tmp_path):
+    scan = write_scan(tmp_path, VOLUME)
+    item = ReadVolumed("image")({"image": scan})
+    assert item["source"] is scan
+    assert {"frame", "warnings"}.isdisjoint(item)
+    again = ReadVolumed("image")(item)
+    assert again["source"] is scan
+    assert again["image"] is item["image"]
+    assert "source" not in ReadVolumed("image")({"image": item["image"]})
+
+
+def test_all_that_is_wrong_with_labels_is_told_at_once(tmp_path):
+    rows = {"b": ("6 2", ""), "c": ("", "2 2"), "d": ("", "")}
+    scan = replace(write_scan(tmp_path, VOLUME), rle=rows, slice_files=())
+    with pytest.raises(DataError, match="E-CLASS") as caught:
+        ReadMasksd("label", ("a", "c", "b"))({"label": scan})
+    told = [(problem.code, problem.subject, problem.expected) for problem in caught.value.problems]
+    assert told == [
+        ("E-CLASS", "case1_day0", "b, c, d"),
+        ("E-RLE-OOB", "case1_day0 slice 1 b", "at most 6 = 2 x 3"),
+    ]
+
+
+def test_a_scan_without_labels_says_what_they_would_be(tmp_path):
+    with pytest.raises(DataError, match="E-UNLABELLED") as caught:
+        ReadMasksd("label", ("a",))({"label": write_scan(tmp_path, VOLUME)})
+    expected = Problem("E-UNLABELLED", "case1_day0", "has no labels", "run-length rows")
+    assert caught.value.problems == (expected,)
