@@ -37,6 +37,9 @@ HOMES = {
     "highdicom": ("io/dicom*.py", "io/rtstruct.py"),
     "pynetdicom": ("io/dicom*.py",),
     "dicomweb_client": ("io/dicom*.py",),
+    "ray": ("stages/ray*.py",),
+    "fsspec": ("io/remote*.py",),
+    "s3fs": ("io/remote*.py",),
     # These bring another torch along, or cannot be imported without a GPU build.
     "torchvision": (),
     "timm": (),
@@ -107,6 +110,7 @@ def test_imports_point_downwards():
         pytest.param("stages/train.py", "from mlflow.data import x", id="mlflow outside tracking"),
         pytest.param("io/dicom.py", "import SimpleITK", id="ITK in a DICOM file"),
         pytest.param("io/rtstruct.py", "import pynetdicom", id="the network in a file format"),
+        pytest.param("stages/cohort.py", "import ray", id="Ray outside its modules"),
         pytest.param("models/unet.py", "import timm", id="a library that has no place"),
     ],
 )

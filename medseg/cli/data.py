@@ -29,6 +29,9 @@ _data = click.option(
 
 class _Data(LazyGroup):
     entries: ClassVar[Mapping[str, Entry]] = {
+        "prepare": Entry(
+            "medseg.cli.data_prepare:prepare", "Fill the store for a bundle, here or on Ray."
+        ),
         "new": Entry("medseg.cli.data_new:new", "Describe data of your own in a manifest."),
         "deidentify": Entry(
             "medseg.cli.data_deidentify:deidentify", "Copy DICOM images without whose they are."

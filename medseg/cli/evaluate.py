@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medseg.labels import LabelSet
     from medseg.stages.evaluate import Evaluation
 
-_PLACE = click.Path(exists=True, path_type=Path)
+_PLACE = options.Place(exists=True)
 
 
 @click.command()
@@ -29,7 +29,7 @@ _PLACE = click.Path(exists=True, path_type=Path)
 )
 @click.option(
     "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.Place(exists=True, file_okay=False),
     help="Folder of the data set that a CSV is about, where neither side is one.",
 )
 @click.option(
@@ -63,6 +63,7 @@ _PLACE = click.Path(exists=True, path_type=Path)
     type=click.IntRange(min=1),
     help="Processes, each with a scan in memory; default is one a core, fewer for few scans.",
 )
+@options.engine
 @options.verbosity
 @options.as_json
 @options.pass_state
@@ -108,19 +109,20 @@ def _evaluated(
     **asked: Any,  # noqa: ANN401 - fields of Options
 ) -> "Evaluation":
     from medseg.cli.display import display
+    from medseg.stages.engines import machines_of
     from medseg.stages.evaluate import evaluate as evaluate_sides
     from medseg.stages.evaluation import Options
 
-    with display(quiet=quiet) as watched:
+    engine = asked.pop("engine"), asked.pop("address")
+    with display(quiet=quiet) as watched, machines_of(*engine) as machines:
+        how = Options(**asked, machines=machines)
 
         def advance(done: int, total: int) -> None:
             if done == 1:
                 watched.begin("evaluate", total)
             watched.advance(done, total)
 
-        return evaluate_sides(
-            predictions, reference, facts, options=Options(**asked), progress=advance
-        )
+        return evaluate_sides(predictions, reference, facts, options=how, progress=advance)
 
 
 def _tell(done: "Evaluation", labels: "LabelSet", *, as_json: bool) -> None:

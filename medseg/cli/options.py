@@ -17,7 +17,7 @@ leaves the command is printed by `medseg.cli.main`, as JSON too.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,10 +34,12 @@ class State:
     Attributes:
         json: Whether stdout carries one JSON object in place of text.
         verbosity: -1 quiet, 0 as usual, 1 tells more, 2 tells everything, with tracebacks.
+        words: The command line after ``medseg``.
     """
 
     json: bool = False
     verbosity: int = 0
+    words: Sequence[str] = ()
 
     def tell(self, more: int) -> None:
         """Raise the verbosity by `more`, negative for less, and the log's level with it."""
@@ -47,6 +49,45 @@ class State:
 
 
 pass_state = click.make_pass_decorator(State, ensure=True)
+
+
+class Place(click.Path):
+    """A path, or the address of an object store, such as ``s3://bucket/folder``.
+
+    The command gets a path all the same: of a copy of what lies there.
+
+    Args:
+        results: Where the command writes: ``runs``, of which it fetches what it goes on with, or
+            ``predictions``, which it fetches. Empty for what it reads.
+        options: Of `click.Path`.
+    """
+
+    def __init__(self, *, results: str = "", **options: Any) -> None:  # noqa: ANN401 - click's
+        super().__init__(path_type=Path, **options)
+        self.results = results
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ANN401 - click's
+        """Return the path that a word of the command line stands for."""
+        from medseg.io.remote import is_remote
+
+        if not (isinstance(value, str) and is_remote(value)):
+            return super().convert(value, param, ctx)
+        from medseg.io.remote_work import local_copy, working_folder
+
+        if self.results:
+            return working_folder(value, fetched=self.results == "predictions")
+        return local_copy(value)
+
+
+def model(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """Return a model's name or path; one in an object store is fetched."""
+    from medseg.io.remote import PACKAGES, is_remote
+
+    if is_remote(value) and value.partition(":")[0] in PACKAGES:
+        from medseg.io.remote_work import local_copy
+
+        return str(local_copy(value))
+    return value
 
 
 def as_json(command: Command) -> Command:
@@ -96,14 +137,31 @@ def device(command: Command) -> Command:
     )(command)
 
 
+def engine(command: Command) -> Command:
+    """Add ``--engine`` and ``--address``, arguments `engine: str` and `address: str | None`."""
+    where = click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Do the work here, or on the machines of a Ray cluster.",
+    )
+    which = click.option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="A Ray cluster that runs; without, one begins on this machine.",
+    )
+    return where(which(command))
+
+
 def output(command: Command) -> Command:
     """Add ``--output``, an argument `output: Path`."""
     return click.option(
         "--output",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=Place(results="runs", file_okay=False),
         default=Path("runs"),
         show_default=True,
-        help="Folder of runs and prepared volumes.",
+        help="Folder of runs and prepared volumes, or its address.",
     )(command)
 
 

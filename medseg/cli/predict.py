@@ -10,6 +10,7 @@ from medseg.cli import options
 from medseg.cli.options import State
 
 if TYPE_CHECKING:
+    from medseg.stages.engines import Machines
     from medseg.stages.segment import Segmentation
 
 FORMATS = ("nifti", "seg", "rtstruct")
@@ -45,8 +46,8 @@ def _output(command: options.Command) -> options.Command:
             "-o",
             "--out",
             required=True,
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Folder to write to.",
+            type=options.Place(results="predictions", file_okay=False),
+            help="Folder to write to, or its address.",
         ),
     ):
         command = option(command)
@@ -97,14 +98,15 @@ def _exchange(command: options.Command) -> options.Command:
 
 
 @click.command()
-@click.argument("model")
-@click.argument("inputs", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("model", callback=options.model)
+@click.argument("inputs", nargs=-1, type=options.Place(exists=True))
 @_output
 @_input
 @_exchange
 @options.settings
 @options.trust_bundle
 @options.device
+@options.engine
 @options.verbosity
 @options.as_json
 @options.pass_state
@@ -115,10 +117,12 @@ def predict(state: State, /, *, out: Path, **asked: Any) -> None:  # noqa: ANN40
     a data folder with train/, or a CSV or JSON list of these.
     """
     from medseg.cli.display import display
+    from medseg.stages.engines import machines_of
     from medseg.stages.segment import segment
 
-    with display(quiet=state.json or state.verbosity < 0) as shown:
-        rows = segment(_wanted(out, asked), shown)
+    engine = asked.pop("engine"), asked.pop("address")
+    with display(quiet=state.json or state.verbosity < 0) as shown, machines_of(*engine) as others:
+        rows = segment(_wanted(out, asked, others), shown)
     if state.json:
         written = [{"scan_id": row["scan_id"], "files": [*row["files"]]} for row in rows]
         click.echo(json.dumps({"out": str(out), "studies": written}))
@@ -126,16 +130,16 @@ def predict(state: State, /, *, out: Path, **asked: Any) -> None:  # noqa: ANN40
         click.echo(f"{out}: {len(rows)} studies; see report.html")
 
 
-def _wanted(out: Path, asked: dict[str, Any]) -> "Segmentation":
-    from medseg.engine.device import device_of
+def _wanted(out: Path, asked: dict[str, Any], others: "Machines | None") -> "Segmentation":
     from medseg.io.images import Reading
     from medseg.stages.cohort import Asked
+    from medseg.stages.engines import device_of
     from medseg.stages.segment import Segmentation
 
     flags = {name: True for name in ("per_organ", "probabilities") if asked.pop(name)}
     settings = {"formats": asked.pop("formats"), **asked.pop("settings"), **flags}
-    settings |= {"output_dir": str(out), "device": device_of(asked.pop("device"))}
+    settings |= {"output_dir": str(out), "device": device_of(asked.pop("device"), others)}
     reading = Reading(*(asked.pop(name) for name in ("use", "assume_ras", "nan_to_min")))
     drawn = not asked.pop("no_preview")
-    how = Asked(asked.pop("bids"), drawn, asked.pop("overwrite"), reading)
+    how = Asked(asked.pop("bids"), drawn, asked.pop("overwrite"), reading, machines=others)
     return Segmentation(settings=settings, asked=how, **asked)

@@ -17,8 +17,9 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ import psutil
 
 from medseg import __version__
 from medseg.data.content import content_hash, describe
-from medseg.data.entry import Prepared, arrays_of, read_entry, write_entry
+from medseg.data.entry import ENTRY, Prepared, arrays_of, read_entry, write_entry
 from medseg.errors import DataError, Problem, ResourceError
 from medseg.io.atomic import sync_folder
+from medseg.io.remote_work import fetched_whole, send_whole
 
 STORE_FORMAT = 2
 _SPARE_BYTES = 16 << 20
@@ -37,6 +39,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 Item = Mapping[str, Any]
 Transform = Callable[[Any], Any]
 Progress = Callable[[int, int], None]
+Attempted = Prepared | tuple[Problem, ...]
+Spread = Callable[[Callable[[Item], Attempted], Sequence[Item]], Iterator[Attempted]]
 
 
 class Store:
@@ -60,6 +64,7 @@ class Store:
         *,
         workers: int = 1,
         progress: Progress | None = None,
+        spread: Spread | None = None,
     ) -> list[Prepared]:
         """Return the items prepared, in their order; only what the store lacks is worked out.
 
@@ -69,6 +74,7 @@ class Store:
                 perhaps ``label`` ``(C, I, J, K)``.
             workers: Threads. Each holds one scan in memory at a time.
             progress: Called with the number of items done and of all.
+            spread: A function like `map` that has items prepared elsewhere, in place of threads.
 
         Raises:
             DataError: Items are faulty. The sound ones are prepared, and the faults of all others
@@ -77,32 +83,26 @@ class Store:
         """
         self._open()
         recipe = describe(transform)
-        found: dict[int, Prepared] = {}
-        faults: dict[int, tuple[Problem, ...]] = {}
-        with ThreadPoolExecutor(workers) as pool:
-            futures = {
-                pool.submit(self._attempt, item, transform, recipe): index
-                for index, item in enumerate(items)
-            }
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    result = future.result()
-                    if isinstance(result, Prepared):
-                        found[futures[future]] = result
-                    else:
-                        faults[futures[future]] = result
-                    if progress:
-                        progress(done, len(items))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        attempt = partial(self._attempt, transform=transform, recipe=recipe)
+        found: list[Prepared] = []
+        faults: list[Problem] = []
+        with nullcontext(spread) if spread else _threads(workers) as mapped:
+            for done, result in enumerate(mapped(attempt, items), 1):
+                if isinstance(result, Prepared):
+                    found.append(result)
+                else:
+                    faults += result
+                if progress:
+                    progress(done, len(items))
         if faults:
-            raise DataError(*(row for _, rows in sorted(faults.items()) for row in rows))
-        return [found[index] for index in range(len(items))]
+            raise DataError(*faults)
+        return found
 
-    def _attempt(
-        self, item: Item, transform: Transform, recipe: object
-    ) -> Prepared | tuple[Problem, ...]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the locks behind: they are for the threads of one process."""
+        return partial(Store, self.root, verify=self.verify), ()
+
+    def _attempt(self, item: Item, *, transform: Transform, recipe: object) -> Attempted:
         """Return the item prepared, or what is wrong with it.
 
         An exception would not do: its traceback keeps the arrays of the failed scan alive.
@@ -119,9 +119,10 @@ class Store:
         key = hashlib.sha256(made_of.encode()).hexdigest()[:32]
         # The same scan may be listed twice; the second waits and finds it done.
         with self._locks[key]:
-            prepared = self._entry(key, item)
+            prepared = self._entry(key, item) or self._fetched(key, item)
             if prepared is None:
                 self._write(key, item, transform(dict(item)))
+                send_whole(self.root / key, last=ENTRY)
                 prepared = self._entry(key, item)
         if prepared is None:
             raise ResourceError(
@@ -136,6 +137,18 @@ class Store:
         return read_entry(
             self.root / key, key, scan_id=scan_id, case_id=case_id, checksum=self.verify
         )
+
+    def _fetched(self, key: str, item: Item) -> Prepared | None:
+        """Return an entry that another machine has made, where the store is an object store's."""
+        temporary = self.root / f"{_mark(os.getpid())}{uuid.uuid4().hex}"
+        with _disk_faults(self.root):
+            try:
+                if not fetched_whole(self.root / key, temporary, last=ENTRY):
+                    return None
+                self._publish(temporary, key, item)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return self._entry(key, item)
 
     def _write(self, key: str, item: Item, prepared: Item) -> None:
         arrays = arrays_of(prepared, subject=str(item["scan_id"]))
@@ -171,6 +184,17 @@ class Store:
                 pid = left.name.removeprefix(_mark()).split("-")[0]
                 if not (pid.isdigit() and psutil.pid_exists(int(pid))):
                     shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[Spread]:
+    """Give a function like `map` over threads; those that have not begun end with the block."""
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            yield pool.map
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _mark(pid: int | None = None) -> str:

@@ -33,13 +33,16 @@ class _Keep(logging.Handler):
 
 
 @contextmanager
-def warned() -> Iterator[Warned]:
+def warned(kept: Warned | None = None) -> Iterator[Warned]:
     """Give the warnings of medseg's log, as counts by text that grow while the context is open.
 
     A quiet log stays quiet, and its warnings are kept nonetheless. Of one process: what a worker
     process warns of is not here. The first 200 different texts are kept.
+
+    Args:
+        kept: Earlier counts to go on with.
     """
-    log, kept = logging.getLogger("medseg"), Warned()
+    log, kept = logging.getLogger("medseg"), Warned() if kept is None else kept
     level, passes_on = log.level, log.propagate
     quiet = log.getEffectiveLevel() > logging.WARNING
     handler = _Keep(kept, shown_from=level if quiet else None)

@@ -1,10 +1,11 @@
 """Begin: from what the user asked for to the run that the stages work on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from medseg import ranks
 from medseg.bundle import Bundle, Config, differences, find_bundle, overridden
 from medseg.bundle.fitting import misfits
 from medseg.bundle.trust import remember
@@ -14,6 +15,7 @@ from medseg.errors import Problem, UsageError
 from medseg.io.lock import locked
 from medseg.runs import Run, latest_run, new_run
 from medseg.stages.display import Display
+from medseg.stages.engines import Machines
 
 STAGES = ("prepare", "train", "tune", "predict", "evaluate", "report")
 
@@ -35,6 +37,8 @@ class Request:
         seed: Of the split, the order of slices and augmentation; None keeps the bundle's.
         weights: A folder or hub id of pretrained weights.
         tracking_uri: Another MLflow store or server than the output folder's.
+        machines: Where scans are prepared, and where the runs of a pipeline are done: then
+            ``device`` is one of theirs. None does all here.
     """
 
     target: str
@@ -49,6 +53,7 @@ class Request:
     seed: int | None = None
     weights: str | None = None
     tracking_uri: str | None = None
+    machines: Machines | None = None
 
 
 def begin(request: Request, display: Display) -> Run:
@@ -65,6 +70,15 @@ def begin(request: Request, display: Display) -> Run:
             raise UsageError(Problem("E-RUN", str(experiment), found, fix="run all stages first"))
         return _continued(before, request)
     return started(new_run(experiment, configured(request, display)), bundle)
+
+
+def again(request: Request) -> Request:
+    """Return the request as a launcher's that has started everything again: to go on."""
+    if not ranks.restarted():
+        return request
+    since = f"{ranks.launcher_began():%Y%m%d-%H%M%S}"
+    begun = (path.name >= since for path in experiment_of(request).glob("*-*"))
+    return replace(request, resume=True) if any(begun) else request
 
 
 def experiment_of(request: Request) -> Path:
@@ -128,7 +142,7 @@ def _places(request: Request) -> Config:
     """Return the settings that say where things lie and what to compute on."""
     chosen: dict[str, Any] = {
         "store_dir": str((request.output / "store").resolve()),
-        "device": device_of(request.device),
+        "device": request.device if request.machines else device_of(request.device),
         "fold": request.fold,
     }
     optional = {"seed": request.seed, "weights": request.weights}
@@ -152,7 +166,8 @@ def _continued(current: Run, request: Request) -> Run:
     asked = overridden(current.config, request.settings, subject=current.name) | _places(request)
     if request.data is not None:
         asked["dataset_dir"] = str(request.data.resolve())
-    may_change = {"device", "store_dir"} | ({"epochs"} if request.resume else set())
+    # Where the data lie is no matter: their content is compared with the split's.
+    may_change = {"device", "store_dir", "dataset_dir"} | ({"epochs"} if request.resume else set())
     changed = differences(current.config, asked, ignore=may_change)
     if changed:
         fix = "start a new run, with stage prepare and without --resume"
@@ -162,8 +177,9 @@ def _continued(current: Run, request: Request) -> Run:
                 for key, (before, now) in changed.items()
             )
         )
-    if asked["epochs"] != current.config["epochs"]:
+    told = {**current.config, **{name: asked[name] for name in ("epochs", "dataset_dir")}}
+    if told != current.config:
         with locked(current.folder):  # a training at work was begun with other epochs
-            current.write("config.json", {**current.config, "epochs": asked["epochs"]})
+            current.write("config.json", told)
             remember(current.folder)
     return Run(current.folder, asked | {"resume": request.resume})

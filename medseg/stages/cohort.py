@@ -13,7 +13,7 @@ from medseg.data.study_list import Study
 from medseg.engine.warned import warned
 from medseg.errors import DataError, PartialError, Problem, UsageError
 from medseg.io.images import AS_IT_IS, Reading
-from medseg.io.lock import locked
+from medseg.io.remote_work import owned
 from medseg.report.studies import write_studies
 from medseg.stages.display import Display
 from medseg.stages.engines import Machines
@@ -64,7 +64,7 @@ def predict_cohort(
             same, and ``studies.csv`` tells of those of one command.
     """
     config = {**config, "postprocessing": {**config["postprocessing"], "bids": asked.bids}}
-    with warned() as warnings, locked(Path(config["output_dir"])):
+    with warned() as warnings, owned(Path(config["output_dir"])):
         records = _records(config, asked)._replace(warnings=warnings)
         return _predicted(config, sources, display, asked, records=records)
 

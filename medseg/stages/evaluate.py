@@ -1,6 +1,7 @@
 """Evaluate: predictions against a reference, organ by organ and scan by scan."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from medseg.metrics.summary import Summary, summarise
 from medseg.report.reported import Reported
 from medseg.stages.evaluation import Options
 from medseg.stages.reported import reported
-from medseg.stages.scan_scores import Pair, score_one
+from medseg.stages.scan_scores import Pair, ScanResult, score_one
 from medseg.stages.workers import worked
 
 
@@ -31,6 +32,10 @@ class Evaluation(NamedTuple):
 
 
 _AS_USUAL = Options()
+
+
+def _lost(pair: Pair, problem: Problem) -> ScanResult:
+    return ScanResult((), (replace(problem, subject=pair.scan_id),), compared=False)
 
 
 def evaluate(
@@ -62,8 +67,13 @@ def evaluate(
     wanted = held_out(predictions) if scan_ids is None else scan_ids
     chosen = [scan_id for scan_id in references if wanted is None or scan_id in wanted]
     pairs = [Pair(scan_id, predicted.get(scan_id), references[scan_id]) for scan_id in chosen]
-    score = partial(score_one, labels=manifest.labels, options=options)
-    results = worked(score, pairs, workers=options.workers, progress=progress)
+    alike = options._replace(machines=None)
+    score = partial(score_one, labels=manifest.labels, options=alike)
+    if machines := options.machines:
+        machines.require([predictions, reference, *([options.data] if options.data else [])])
+    results = worked(
+        score, pairs, workers=options.workers, progress=progress, machines=machines, lost=_lost
+    )
     problems = unmatched(chosen, predicted) + [p for result in results for p in result.problems]
     if not any(result.compared for result in results):
         found = "no scan of the reference could be compared with a prediction"

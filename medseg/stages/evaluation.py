@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medseg.metrics.scores import TOLERANCE_MM
+from medseg.stages.engines import Machines
 
 
 class Options(NamedTuple):
@@ -16,6 +17,7 @@ class Options(NamedTuple):
         workers: Processes, each with one scan in memory; see `medseg.stages.workers.worked`.
         competition: Give the competition's score too, in its variants.
         slice_wise: Give means over slices too, as many papers report them.
+        machines: Where scans are scored; None takes processes of this machine.
     """
 
     data: Path | None = None
@@ -23,3 +25,4 @@ class Options(NamedTuple):
     workers: int | None = 1
     competition: bool = False
     slice_wise: bool = False
+    machines: Machines | None = None

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from medseg.engine.tracking import Tracker
+from medseg.io.remote_work import address_of
 from medseg.runs import Run
 from medseg.stages.begin import STAGES, Request, begin
 from medseg.stages.display import Display
+from medseg.stages.engines import Machines
 from medseg.stages.held_out import predict_held_out
 from medseg.stages.prepare import prepare
 from medseg.stages.register import register
@@ -42,20 +44,22 @@ def work(
     uri, output = request.tracking_uri, request.output
     with tracked(current, uri, output=output, parent=parent) as tracker:
         for stage in (stage for stage in STAGES if stage in request.stages):
-            _do(stage, current, tracker, display)
+            _do(stage, current, tracker, display, request.machines)
         # One that was interrupted after its training is registered when it goes on.
         changed = {"train", "tune"} & {*request.stages}
         if current.trained and (changed or not current.read("inference.json")):
             register(current, tracker)
         if then:
             then(current, tracker)
-    display.say(f"run: {current.folder}")
+    display.say(f"run: {address_of(current.folder)}")
     return current
 
 
-def _do(stage: str, current: Run, tracker: Tracker, display: Display) -> None:
+def _do(
+    stage: str, current: Run, tracker: Tracker, display: Display, machines: Machines | None
+) -> None:
     if stage == "prepare" or not current.splits.exists():
-        prepare(current, tracker, display)
+        prepare(current, tracker, display, machines)
     match stage:
         case "train":
             train(current, tracker, display)

@@ -1,6 +1,7 @@
 """What is done with one study beyond its masks: find, check, remember, measure, draw."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from medseg.data.manifest import read_manifest
 from medseg.data.ranges import unusual
 from medseg.data.sources import Item
 from medseg.data.studies import found
+from medseg.engine.warned import Warned, warned
 from medseg.errors import DataError, Problem
 from medseg.io.output_names import OutputNames, output_names
 from medseg.report.figures import save
 from medseg.report.study import as_rows, organs_found, preview, remarks
 from medseg.scan import Series
+from medseg.stages.engines import Machines, needs_of, paths_of
 from medseg.stages.predict import Steps, outcomes, steps_of
 from medseg.stages.study_record import Records, Row
 from medseg.transforms import ReadVolumed, grid_of
@@ -37,6 +40,7 @@ class StudySteps:
     """
 
     def __init__(self, config: Config, records: Records, *, bids: bool, previews: bool) -> None:
+        self.met = Warned(records.warnings)
         self.config, self.records = config, records
         self.bids, self.previews = bids, previews
         self.labels = read_manifest(config["manifest"]).labels
@@ -47,9 +51,29 @@ class StudySteps:
         """What the configuration names; the network is loaded when the first study needs it."""
         return steps_of(self.config)
 
-    def outcomes(self, items: Iterable[Item]) -> Iterator[Item | DataError]:
-        """Yield what became of each study: an item with its record in ``row``, or its fault."""
-        return outcomes(Steps(self.read, self.segment, self.write), items)
+    def outcomes(
+        self, items: Sequence[Item], machines: Machines | None = None
+    ) -> Iterator[Item | DataError]:
+        """Yield what became of each study: an item with its record in ``row``, or its fault.
+
+        Args:
+            items: The studies.
+            machines: Where to do them, one at a time each; None does them here, three at a time.
+        """
+        if machines is None:
+            return outcomes(Steps(self.read, self.segment, self.write), items)
+        images = [item["image"] for item in items]
+        model = Path(self.config["checkpoint"])
+        machines.require([model, *paths_of(images)], written=Path(self.config["output_dir"]))
+        needs = needs_of(self.config["device"], images)
+        return machines.spread(self.whole, items, needs=needs, lost=_lost)
+
+    def whole(self, item: Item) -> Item | DataError:
+        """Do all steps of one study, in a worker of its own: it keeps the network, and warnings."""
+        self.records = self.records._replace(warnings=self.met)
+        with warned(self.met):
+            (outcome,) = outcomes(Steps(self.read, self.segment, self.write), [item])
+        return outcome
 
     def names(self, item: Item) -> OutputNames:
         """Return where the files of a study go."""
@@ -110,6 +134,10 @@ class StudySteps:
             "organs": as_rows(organs),
             "checks": [problem.as_dict() for problem in told],
         }
+
+
+def _lost(item: Item, problem: Problem) -> DataError:
+    return DataError(replace(problem, subject=item["scan_id"]))
 
 
 def _fit(scan: Mapping[str, Any], config: Config, *, modality: str) -> list[Problem]:

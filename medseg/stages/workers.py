@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TypeVar
 
 from medseg.errors import Problem, ResourceError
+from medseg.stages.engines import Machines
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 # To begin a process takes as long as some ten scans do.
 _WORTH_A_PROCESS = 10
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def cores() -> int:
@@ -36,6 +38,8 @@ def worked(
     *,
     workers: int | None = 1,
     progress: Progress | None = None,
+    machines: Machines | None = None,
+    lost: Callable[[T, Problem], R] | None = None,
 ) -> list[R]:
     """Return what `work` makes of each task, in the order of the tasks.
 
@@ -45,6 +49,8 @@ def worked(
         workers: Processes. With 1, or with one task, all is done in this process; None takes as
             many as there are cores, each with ten tasks at least.
         progress: Called with the tasks done and their number.
+        machines: Where to spread the tasks, in place of processes here.
+        lost: What stands for a task that killed its worker there every time.
 
     Raises:
         ResourceError: A process was ended from outside.
@@ -53,7 +59,8 @@ def worked(
     if workers is None:
         workers = min(cores(), len(tasks) // _WORTH_A_PROCESS)
     results: list[R] = []
-    with _mapping(min(workers, len(tasks))) as mapped:
+    spread = partial(machines.spread, lost=lost) if machines else None
+    with nullcontext(spread) if spread else _mapping(min(workers, len(tasks))) as mapped:
         for done, result in enumerate(mapped(work, tasks), 1):
             results.append(result)
             if progress is not None:
@@ -105,7 +112,7 @@ def _interrupts_held() -> Iterator[None]:
 
 def _begin() -> None:
     """Prepare a new process, before it imports anything that starts threads."""
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
