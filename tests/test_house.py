@@ -1,5 +1,6 @@
 """The house rules that a machine can check: sizes, names and words."""
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
@@ -27,6 +28,18 @@ def test_nothing_in_the_package_is_left_for_later():
     later = re.compile(r"\b(TODO|FIXME|XXX|TBD|HACK)\b|NotImplementedError")
     files = (f for f in PYTHON if f.is_relative_to(ROOT / "medseg"))
     assert [str(f.relative_to(ROOT)) for f in files if later.search(f.read_text("utf-8"))] == []
+
+
+def test_the_package_asserts_nothing():
+    # With python -O it would then check nothing.
+    found = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in PYTHON
+        if file.is_relative_to(ROOT / "medseg")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Assert) or (isinstance(node, ast.Name) and node.id == "__debug__")
+    ]
+    assert found == []
 
 
 def test_test_files_have_names_of_their_own():

@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from medseg.bench.measure import Timed, Work, timed
+from medseg.bench.measure import Timed, Work, require, timed
 from medseg.bench.scans import ORGANS, write_scan
 from medseg.data import SliceBatches, SliceDataset, item_of
 from medseg.transforms import BatchAugment, preprocessing
@@ -73,7 +73,7 @@ def works(
 
     def same(ours: Batch, theirs: Batch) -> str:
         shapes = [[part.shape for part in batch] for batch in (ours, theirs)]
-        assert shapes[0] == shapes[1], f"batches of other shapes: {shapes}"
+        require(shapes[0] == shapes[1], f"batches of other shapes: {shapes}")
         plain = _loaded(_loader(dataset, order, batch_size, limits=None), to)
         for one, other in zip(made(_OFF), plain, strict=True):
             for a, b in zip(one, other, strict=True):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medseg.bench.measure import Timed, Work
+from medseg.bench.measure import Timed, Work, require
 from medseg.bench.scans import ORGANS, write_scan
 from medseg.data.label_files import find_label_files
 from medseg.data.manifest import read_manifest
@@ -221,16 +221,16 @@ def _same(ours: Written, theirs: Written, data: Path, *, least: float) -> str:
     """Compare label maps, and rows and Dice of each side with the other's code on its maps."""
     labels = read_manifest("uwmgi").labels
     own, other = (find_label_files(side.label_maps, labels) for side in (ours, theirs))
-    assert own.keys() == other.keys(), f"{sorted(own)} and {sorted(other)}"
+    require(own.keys() == other.keys(), f"{sorted(own)} and {sorted(other)}")
     agree = []
     for scan_id, files in own.items():
         mine = files.read(labels)
         masks = other[scan_id].read(labels).onto(mine.grid, subject=scan_id).masks
         agree.append(float((labels.label_map(mine.masks) == labels.label_map(masks)).mean()))
-    assert min(agree) >= least, f"only {min(agree):.3%} of the voxels agree"
+    require(min(agree) >= least, f"only {min(agree):.3%} of the voxels agree")
     _require_same_rows(theirs)
     apart = _dice_apart(theirs, data)
-    assert apart <= _DICE_TOLERANCE, f"Dice of the same label maps are {apart} apart"
+    require(apart <= _DICE_TOLERANCE, f"Dice of the same label maps are {apart} apart")
     mean = float(np.mean(agree))
     return f"{mean:.3%} of the voxels agree; rows and Dice of equal label maps are equal"
 
@@ -245,7 +245,7 @@ def _require_same_rows(theirs: Written) -> None:
             for organ in labels.organs:
                 row = encode(label_map[..., k] == organ.code)
                 key = (f"{scan_id}_slice_{k + 1:04d}", organ.name)
-                assert rows[key] == row, f"rows of {key} differ"
+                require(rows[key] == row, f"rows of {key} differ")
 
 
 def _dice_apart(theirs: Written, data: Path) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from medseg.bench.measure import Side, Timed, Work
+from medseg.bench.measure import Side, Timed, Work, require
 from medseg.bench.peers import Peer
 from medseg.bench.volumes import draw
 from medseg.engine import VolumeInferer
@@ -117,7 +117,7 @@ def _work(name: str, against: str, *, reach: float, ours: Side, theirs: Side, li
         equal = labels == other
         found = np.maximum(labels, other) > 0
         share, inside = float(equal.mean()), float(equal[found].mean()) if found.any() else 1.0
-        assert share >= limit, f"{share:.2%} of the voxels agree, {inside:.2%} of organs"
+        require(share >= limit, f"{share:.2%} of the voxels agree, {inside:.2%} of organs")
         return f"{share:.2%} of the voxels agree, {inside:.2%} of those in an organ"
 
     return Work(name, against, reach, ours, theirs, same)

@@ -86,6 +86,12 @@ def timed(side: Side) -> Timed:
     return Timed(output, time.perf_counter() - wall, time.process_time() - cpu)
 
 
+def require(met: bool, told: str) -> None:
+    """Raise AssertionError unless results are what they must be, with ``python -O`` too."""
+    if not met:
+        raise AssertionError(told)
+
+
 def compare(work: Work, *, rounds: int = 5) -> Comparison:
     """Run both sides of a work in turns; who goes first changes from round to round.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg import models
-from medseg.bench.measure import Work
+from medseg.bench.measure import Work, require
 from medseg.engine.device import amp_dtype
 
 Size = Literal["b0", "b2"]
@@ -150,21 +150,21 @@ def _passed(
 
 def _close(own: list[Tensor], other: list[Tensor], *, training: bool) -> str:
     apart = _relative(own[0], other[0])
-    assert apart < _CLOSE_LOGITS, f"logits differ by {apart:.1e} of their size"
+    require(apart < _CLOSE_LOGITS, f"logits differ by {apart:.1e} of their size")
     if not training:
         return f"logits equal within {apart:.0e} of their size"
     gradients = _relative(_flat(own), _flat(other))
-    assert gradients < _CLOSE_GRADIENT, f"gradients differ by {gradients:.1e} of their size"
+    require(gradients < _CLOSE_GRADIENT, f"gradients differ by {gradients:.1e} of their size")
     return f"logits equal within {apart:.0e}, gradients within {gradients:.0e} of their size"
 
 
 def _alike(own: list[Tensor], other: list[Tensor], *, training: bool) -> str:
     alike = (own[0].max(1).indices == other[0].max(1).indices).float().mean().item()
-    assert alike >= _SAME_CLASS, f"only {alike:.3f} of the pixels get the same class"
+    require(alike >= _SAME_CLASS, f"only {alike:.3f} of the pixels get the same class")
     if not training:
         return f"{alike:.1%} of the pixels get the same class"
     cosine = functional.cosine_similarity(_flat(own), _flat(other), dim=0).item()
-    assert cosine >= _SAME_DIRECTION, f"the cosine of the gradients is {cosine:.3f}"
+    require(cosine >= _SAME_DIRECTION, f"the cosine of the gradients is {cosine:.3f}")
     return f"{alike:.1%} of the pixels get the same class, cosine of the gradients {cosine:.4f}"
 
 

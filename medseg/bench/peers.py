@@ -18,7 +18,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
 from medseg.bench.measure import Timed, timed
 from medseg.errors import Problem, ResourceError
@@ -139,9 +139,8 @@ class Peer:
         Raises:
             ResourceError: The script died; the message ends with its last words.
         """
-        ask, answers = self._process.stdin, self._process.stdout
-        assert ask is not None  # both are pipes
-        assert answers is not None
+        # Both are pipes.
+        ask, answers = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
         try:
             ask.write(json.dumps(message) + "\n")
             ask.flush()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medseg.bench.measure import Work
+from medseg.bench.measure import Work, require
 from medseg.bench.scans import ORGANS, write_scan
 from medseg.io import rle
 from medseg.io.png import read_slice
@@ -175,9 +175,9 @@ def _same_item(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     image = [item["image"].as_tensor()[0] for item in (ours, theirs)]
     label = [item["label"].as_tensor() for item in (ours, theirs)]
     apart = float((image[0][own] - image[1][other]).abs().max())
-    assert apart < _TOLERANCE, f"images are {apart} apart"
+    require(apart < _TOLERANCE, f"images are {apart} apart")
     differing = float((label[0][:, *own] != label[1][:, *other]).float().mean())
-    assert differing < _TIES, f"{differing:.2%} of the labels differ"
+    require(differing < _TIES, f"{differing:.2%} of the labels differ")
     return f"images within {apart:.1e} of their range, {differing:.1e} of the labels differ"
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from medseg.bench.measure import Timed, Work
+from medseg.bench.measure import Timed, Work, require
 
 _PEER = ("-m", "monai.bundle", "--help")
 
@@ -20,18 +20,18 @@ def works(folder: Path) -> list[Work]:
     """
 
     def same_help(ours: str, theirs: str) -> str:
-        assert "INPUTS" in ours, f"medseg said {ours!r}"
-        assert "bundle" in theirs.lower(), f"MONAI said {theirs!r}"
+        require("INPUTS" in ours, f"medseg said {ours!r}")
+        require("bundle" in theirs.lower(), f"MONAI said {theirs!r}")
         return "both tell their help"
 
     def same_devices(ours: str, theirs: str) -> str:
         devices = json.loads(ours)["devices"]
-        assert devices, "torch was not asked for devices"
-        assert "bundle" in theirs.lower(), f"MONAI said {theirs!r}"
+        require(devices, "torch was not asked for devices")
+        require("bundle" in theirs.lower(), f"MONAI said {theirs!r}")
         return f"{len(devices)} devices by torch; MONAI tells its help"
 
     def same_version(ours: str, theirs: str) -> str:
-        assert ours == theirs, f"MONAI {ours.strip()} and {theirs.strip()}"
+        require(ours == theirs, f"MONAI {ours.strip()} and {theirs.strip()}")
         return f"MONAI {ours.strip()}"
 
     monai = "import monai; print(monai.__version__)"

@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 
-from medseg.bench.measure import Work
+from medseg.bench.measure import Work, require
 from medseg.engine.tracking import Tracker, default_uri
 
 _NAMES = ("loss", "lr", "dice/large_bowel", "dice/small_bowel", "dice/stomach", "seconds")
@@ -103,7 +103,7 @@ def _same(
 ) -> str:
     given = {name: [(step, row[name]) for step, row in enumerate(metrics)] for name in _NAMES}
     for side, (client, run) in (("medseg", own), ("the other", other)):
-        assert dict(_kept(client, run)) == given, f"{side} did not keep what was logged"
+        require(dict(_kept(client, run)) == given, f"{side} did not keep what was logged")
     return f"both stores give back all {len(metrics) * len(_NAMES)} values"
 
 

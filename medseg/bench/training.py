@@ -19,7 +19,7 @@ from typing import Any, Self
 import torch
 
 from medseg.bench import stock
-from medseg.bench.measure import Timed, Work
+from medseg.bench.measure import Timed, Work, require
 from medseg.bench.peers import Peer, environment
 from medseg.bench.scans import write_scan
 from medseg.bench.stock import Clock
@@ -220,14 +220,14 @@ def _opened(config: Any, weights: str, *, amp: bool) -> Opened:  # noqa: ANN401
 
 
 def _as_many(own: Mapping[str, float], other: Mapping[str, float]) -> str:
-    assert own["samples"] == other["samples"], f"{own['samples']} and {other['samples']} samples"
+    require(own["samples"] == other["samples"], f"{own['samples']} and {other['samples']} samples")
     return f"{own['samples']} samples on both sides"
 
 
 def _same(own: Mapping[str, float], other: Mapping[str, float]) -> str:
     samples = _as_many(own, other)
     apart = abs(own["loss"] / other["loss"] - 1)
-    assert apart < _ALIKE, f"mean losses are {own['loss']:.3f} and {other['loss']:.3f}"
+    require(apart < _ALIKE, f"mean losses are {own['loss']:.3f} and {other['loss']:.3f}")
     return (
         f"{samples}, the same initial weights, mean losses {own['loss']:.3f}, {other['loss']:.3f}"
     )

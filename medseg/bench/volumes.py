@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medseg.bench.measure import Work
+from medseg.bench.measure import Work, require
 from medseg.data.phantom.render import Frame, draw_patient, render
 from medseg.geometry import TOLERANCE_MM, Grid, Spacing, corner_shift_mm, lpi_grid
 from medseg.io.nifti import read_label_map, write_image, write_label_map
@@ -113,14 +113,14 @@ def _resample(values: NDArray[Any], grid: Grid, *, mode: Mode, dtype: torch.dtyp
 
     def same(one: torch.Tensor, two: torch.Tensor) -> str:
         shift_mm = corner_shift_mm(grid_of(one), grid_of(two))
-        assert one.shape == two.shape, f"shapes are {one.shape} and {two.shape}"
-        assert shift_mm < TOLERANCE_MM, f"grids are {shift_mm:.4f} mm apart"
+        require(one.shape == two.shape, f"shapes are {one.shape} and {two.shape}")
+        require(shift_mm < TOLERANCE_MM, f"grids are {shift_mm:.4f} mm apart")
         apart = float((one.as_subclass(torch.Tensor) - two.as_subclass(torch.Tensor)).abs().max())
         if not linear:
-            assert apart == 0, "masks differ"
+            require(apart == 0, "masks differ")
             return "equal masks"
         span = float(np.ptp(values))
-        assert apart <= _TOLERANCE * span, f"images are {apart / span:.1e} of their range apart"
+        require(apart <= _TOLERANCE * span, f"images are {apart / span:.1e} of their range apart")
         return f"images within {apart / span:.1e} of their range"
 
     precision = "float32" if dtype == torch.float32 else "float64, its default"
@@ -174,7 +174,7 @@ def _write(folder: Path, name: str, volume: NDArray[Any], grid: Grid, *, reach: 
             found = load(file)
             np.testing.assert_array_equal(found[0].numpy(), volume)
             shift_mm = corner_shift_mm(grid_of(found), grid)
-            assert shift_mm < TOLERANCE_MM, f"{file.name} lies {shift_mm} mm off"
+            require(shift_mm < TOLERANCE_MM, f"{file.name} lies {shift_mm} mm off")
         sizes = [f"{file.stat().st_size / 1e6:.2f}" for file in (one, two)]
         return f"equal voxels and affine; {sizes[0]} MB, theirs {sizes[1]} MB"
 

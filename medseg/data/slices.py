@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -139,8 +140,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         places = zip(*(part.tolist() for part in (*samples, samples.k)), strict=True)
         for (pixels, packed), (which, slices, _, top, left, k) in zip(into, places, strict=True):
             rows, columns = slice(top, top + height), slice(left, left + width)
-            volume, masks = self.scans[which].image, self.scans[which].masks
-            assert masks is not None  # for the type checker; looked at when constructed
+            volume = self.scans[which].image
+            masks = cast(NDArray[np.uint8], self.scans[which].masks)  # looked at when constructed
             for of_slice, neighbour in zip(pixels, slices, strict=True):
                 of_slice[...] = volume[neighbour, :, rows, columns]
             packed[...] = masks[k, rows, columns]
