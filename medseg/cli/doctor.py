@@ -1,4 +1,4 @@
-"""``medseg doctor``: what this machine and installation offer, and what is missing."""
+"""``medseg doctor``: what this machine and installation offer, what is missing, what works."""
 
 import json
 import platform
@@ -31,16 +31,25 @@ _LOW_DISK_BYTES = 5 * 2**30
 
 
 @click.command()
+@click.option(
+    "--self-test",
+    is_flag=True,
+    help="Train, kill, resume, predict and refuse, in a minute and a temporary folder.",
+)
 @options.output
 @options.verbosity
 @options.as_json
 @options.pass_state
-def doctor(state: options.State, output: Path) -> None:
+def doctor(state: options.State, output: Path, self_test: bool) -> None:
     """Tell versions, devices, memory, disk, and what is missing.
 
     Ends with exit code 4 when something that medseg needs is not there; what is merely optional
-    is told as a warning.
+    is told as a warning. With --self-test it tries medseg out instead, and ends with 4 when
+    something is not as it has to be.
     """
+    if self_test:
+        _test(state)
+        return
     report, problems = _examined(output)
     if state.json:
         rows = [problem.as_dict() for problem in problems]
@@ -50,6 +59,26 @@ def doctor(state: options.State, output: Path) -> None:
         if problems:
             click.echo(shown(problems), err=True)
     if any(problem.level == "error" for problem in problems):
+        click.get_current_context().exit(ResourceError.exit_code)
+
+
+def _test(state: options.State) -> None:
+    """Print a line a check as it ends, or one object when all have."""
+    from medseg.stages.self_test import self_test
+
+    outcomes = []
+    for outcome in self_test():
+        outcomes.append(outcome)
+        if not (state.json or (state.verbosity < 0 and outcome.ok)):
+            click.echo(str(outcome))
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    if state.json:
+        rows = [outcome.as_dict() for outcome in outcomes]
+        click.echo(json.dumps({"medseg": __version__, "ok": not failed, "checks": rows}, indent=2))
+    elif state.verbosity >= 0:
+        seconds = sum(outcome.seconds for outcome in outcomes)
+        click.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} ok, {seconds:.0f} s")
+    if failed:
         click.get_current_context().exit(ResourceError.exit_code)
 
 
