@@ -122,7 +122,7 @@ def devices() -> list[Device]:
     can = torch.cpu.get_capabilities()
     model = str(can.get("cpu_name") or platform.processor() or platform.machine())
     bfloat16 = bool(can.get("avx512_bf16") or can.get("amx_bf16"))
-    rows = [Device("cpu", model, _cores(), memory_bytes(), bfloat16)]
+    rows = [Device("cpu", model, cores(), memory_bytes(), bfloat16)]
     for index in range(torch.cuda.device_count()):
         seen = torch.cuda.get_device_properties(index)
         # Ampere, compute capability 8, brought bfloat16.
@@ -130,7 +130,8 @@ def devices() -> list[Device]:
     return rows
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

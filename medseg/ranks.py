@@ -10,9 +10,11 @@ the mean over ranks, which DDP takes, is the gradient of that loss.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -80,10 +82,10 @@ def require_devices(device: str, processes: int) -> None:
     """
     if not device.startswith("cuda") or processes == 1:
         return
-    count = torch.cuda.device_count()
+    present = torch.cuda.device_count()
     found = f"is one device, for {processes} processes" if device != "cuda" else ""
-    if count < processes:
-        found = f"there are {count} CUDA devices, for {processes} processes"
+    if present < processes:
+        found = f"there are {present} CUDA devices, for {processes} processes"
     if found:
         fix = "start as many processes as there are GPUs, and say --device cuda"
         raise ResourceError(Problem("E-DEVICE", device, found, "a device each", fix))
@@ -109,7 +111,7 @@ def together(device: str, *, name: str) -> Iterator[None]:
     try:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo",
-            store=PrefixStore(name, meeting_point()),
+            store=PrefixStore(name, _meeting_point()),
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),
             timeout=PATIENCE,
@@ -134,9 +136,54 @@ def _lost(fault: RuntimeError) -> bool:
 
 
 _met: list[Store] = []
+_tasks = count(1)
 
 
-def meeting_point() -> Store:
+def leads() -> bool:
+    """Whether this process leads others, which follow it."""
+    return launched() and os.environ["RANK"] == "0" and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def follows() -> bool:
+    """Whether this process follows another, which leads it."""
+    return launched() and os.environ["RANK"] != "0"
+
+
+@contextmanager
+def leading(task: str, device: str) -> Iterator[None]:
+    """Do a task together with all that are `following`; see `together`."""
+    name = f"task {next(_tasks)}"
+    if leads():
+        _meeting_point().set(name, task)
+    with together(device, name=name):
+        yield
+
+
+def following() -> Iterator[tuple[str, str]]:
+    """Yield what rank 0 leads in, each task with its name for `together`, until there is no more.
+
+    How long the next one takes to come does not matter.
+    """
+    for name in (f"task {number}" for number in _tasks):
+        while not _meeting_point().check([name]):
+            time.sleep(0.2)
+        task = _meeting_point().get(name).decode()
+        if not task:
+            return
+        yield name, task
+
+
+@contextmanager
+def to_the_end() -> Iterator[None]:
+    """Let those who follow leave when the work is done, or has failed."""
+    try:
+        yield
+    finally:
+        if leads():
+            _meeting_point().set(f"task {next(_tasks)}", "")
+
+
+def _meeting_point() -> Store:
     """Return the store that all processes of a launch see, each by its own connection."""
     if not _met:
         _met.append(next(iter(rendezvous("env://", timeout=PATIENCE)))[0])
@@ -166,10 +213,10 @@ def averaged(mean: Tensor, weight: Tensor | float) -> Tensor:
     """
     if world() == 1:
         return mean
-    count = torch.as_tensor(weight, dtype=mean.dtype, device=mean.device)
+    own = torch.as_tensor(weight, dtype=mean.dtype, device=mean.device)
     # The mean of nothing is no number.
-    part = torch.where(count > 0, mean, 0.0) * count
-    both = summed(torch.stack([part, count]))
+    part = torch.where(own > 0, mean, 0.0) * own
+    both = summed(torch.stack([part, own]))
     return both[0] / torch.where(both[1] > 0, both[1], 1.0)
 
 

@@ -37,7 +37,7 @@ class _Run(click.Command):
 @click.argument("target")
 @click.option(
     "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.Place(exists=True, file_okay=False),
     help="Data folder; without it a phantom stands in, with demo settings.",
 )
 @click.option("--demo", is_flag=True, help="Small settings: minutes on two processor cores.")
@@ -61,6 +61,11 @@ class _Run(click.Command):
     default=None,
     help="Go on where the newest run of the fold stopped; pipelines always do unless told not to.",
 )
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    help="Processes that train together on this machine, each on a GPU where there are GPUs.",
+)
 @click.option("--weights", help="Folder or hub id of pretrained weights to start from.")
 @click.option("--tracking-uri", help="MLflow store or server; default <output>/mlflow.db.")
 @options.settings
@@ -68,6 +73,7 @@ class _Run(click.Command):
 @options.seed
 @options.output
 @options.device
+@options.engine
 @options.verbosity
 @options.as_json
 @options.pass_state
@@ -79,6 +85,7 @@ def run(
     folds: tuple[int, ...],
     each: str | None,
     resume: bool | None,
+    nproc: int | None,
     **asked: Any,  # noqa: ANN401
 ) -> None:
     """Prepare, train, tune, predict, evaluate and report TARGET.
@@ -86,23 +93,59 @@ def run(
     TARGET is a bundle's folder or name, or a pipeline's file or name. A pipeline runs several
     bundles, folds and seeds, and compares them; what is done already is not done again.
     """
-    from medseg.cli.display import display
+    from medseg import ranks
     from medseg.pipeline import find_pipeline
-    from medseg.stages.begin import Request
 
     if folds and each:
         raise click.UsageError("--fold and --folds exclude each other.")
     pipeline = find_pipeline(asked["target"])
     if pipeline and (stages or asked["weights"]):
         raise click.UsageError("--stage and --weights are for bundles.")
-    request = Request(
-        stages=stages or STAGES,
-        fold=next(iter(folds), 0),
-        resume=bool(pipeline) if resume is None else resume,
-        **asked,
-    )
-    with display(quiet=state.json or state.verbosity < 0) as shown:
-        done = _done(request, pipeline, folds, many=bool(each) or len(folds) > 1, display=shown)
+    if nproc and nproc > 1 and not ranks.launched():
+        click.get_current_context().exit(_launched(state, nproc, asked["device"]))
+    if ranks.follows():
+        from medseg.stages.train import join
+
+        return join()
+    asked |= {"stages": stages or STAGES, "fold": next(iter(folds), 0)}
+    asked["resume"] = bool(pipeline) if resume is None else resume
+    return _led(state, asked, pipeline, folds, many=bool(each) or len(folds) > 1)
+
+
+def _launched(state: State, processes: int, device: str) -> int:
+    """Run the command line in several processes and return its exit code."""
+    from medseg.engine.device import device_of
+    from medseg.ranks import require_devices
+    from medseg.stages.launch import launch
+
+    require_devices(device_of(device), processes)
+    return launch(state.words, processes=processes)
+
+
+def _led(
+    state: State,
+    asked: dict[str, Any],
+    pipeline: Path | None,
+    folds: tuple[int, ...],
+    *,
+    many: bool,
+) -> None:
+    """Do what was asked for, alone or before others that take part, and tell what came of it."""
+    from medseg.cli.display import display
+    from medseg.ranks import to_the_end
+    from medseg.stages.begin import Request, again
+    from medseg.stages.engines import device_of, machines_of
+    from medseg.stages.launch import lasting
+
+    quiet = state.json or state.verbosity < 0
+    engine = asked.pop("engine"), asked.pop("address")
+    with to_the_end(), lasting(), display(quiet=quiet) as shown, machines_of(*engine) as machines:
+        if machines:
+            # What is trained in this process needs a device of this machine.
+            there = machines if pipeline else None
+            asked |= {"machines": machines, "device": device_of(asked["device"], there)}
+        request = Request(**asked) if pipeline else again(Request(**asked))
+        done = _done(request, pipeline, folds, many=many, display=shown)
     if state.json:
         click.echo(json.dumps({"run": str(done.folder), "summary": done.read("summary.json")}))
 

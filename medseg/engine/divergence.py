@@ -8,6 +8,7 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import Tensor
 
+from medseg import ranks
 from medseg.errors import DivergedError, Problem
 
 MOST = 10
@@ -28,7 +29,8 @@ class FiniteSteps:
     A fused optimiser leaves such a step out where it computes, and the host reads of it when the
     device has got there: nothing waits. Other optimisers wait for each loss. What passed through
     the network before may have spoilt the statistics of its norms all the same; no checkpoint is
-    made of a network that holds what is no number.
+    made of a network that holds what is no number. Where several processes train together, all
+    leave out what one of them must.
 
     Args:
         most: Steps that may be left out in all.
@@ -46,7 +48,8 @@ class FiniteSteps:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._look_at_all)
 
     def _guard(self, trainer: Engine) -> None:
-        bad = ~trainer.state.output["loss"].detach().isfinite()
+        loss = trainer.state.output["loss"].detach()
+        bad = ranks.summed((~loss.isfinite()).float()) > 0
         optimizer = trainer.optimizer
         if getattr(optimizer, "_step_supports_amp_scaling", False):
             optimizer.found_inf = bad.float()
@@ -57,21 +60,27 @@ class FiniteSteps:
         self._pending.append(_Step(trainer.state.iteration, tuple(scans), *_sent(bad)))
 
     def _look(self) -> None:
+        if ranks.world() > 1:
+            # Not when it is there, but after the same step in every process.
+            self._look_at_all(but=1)
+            return
         while self._pending and (self._pending[0].arrived is None or _is_there(self._pending[0])):
             self._count(self._pending.popleft())
 
-    def _look_at_all(self) -> None:
-        for step in self._pending:
+    def _look_at_all(self, *, but: int = 0) -> None:
+        while len(self._pending) > but:
+            step = self._pending.popleft()
             if step.arrived is not None:
                 step.arrived.synchronize()
-        self._look()
+            self._count(step)
 
     def _count(self, step: _Step) -> None:
         if not step.bad:
             return
         self.skipped[step.number] = step.scans
         if len(self.skipped) > self.most:
-            scans = ", ".join(sorted({scan for each in self.skipped.values() for scan in each}))
+            own = {scan for each in self.skipped.values() for scan in each}
+            scans = ", ".join(sorted(set().union(*ranks.gathered(own))))
             raise diverged(
                 f"step {step.number}",
                 f"the loss of {len(self.skipped)} steps was no finite number, with {scans}",

@@ -29,6 +29,20 @@ class Steps(Log, Protocol):
         """Return the steps that the run has told of a metric already."""
 
 
+class Unlogged:
+    """A log of one who has nothing to tell, for another tells the same."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Keep nothing."""
+
+    def flush(self) -> None:
+        """Send nothing."""
+
+    def steps(self, metric: str) -> frozenset[int]:  # noqa: ARG002 - as Steps calls it
+        """Return no steps."""
+        return frozenset()
+
+
 class Once:
     """A log that takes each step of a metric once: of an epoch that is repeated, the first time.
 
@@ -141,7 +155,7 @@ class TrackingHandler:
         else:
             self._losses.append(loss)
         self._iterations += 1
-        self._slices += len(output if listed else output["image"])
+        self._slices += _slices(trainer, output if listed else output["image"])
         self._ended_s = time.perf_counter()
 
     def _validate(self, evaluator: "Engine") -> None:
@@ -164,3 +178,10 @@ class TrackingHandler:
         self._log.log_metrics(sent, step=trainer.state.epoch)
         self._log.flush()
         self._row, self._losses, self._iterations, self._slices = {}, [], 0, 0
+
+
+def _slices(trainer: "Engine", own: Sequence[Any]) -> int:
+    """Return how many slices a step had, in all processes that train together."""
+    from medseg import ranks  # torch comes with it
+
+    return len(own) if ranks.world() == 1 else int(trainer.data_loader.batch_size)

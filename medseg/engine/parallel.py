@@ -6,6 +6,7 @@ each process draws its own dropout.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,12 +53,15 @@ def distributed(
         inputs: Of a first step.
     """
     varies = len(inputs) > 1 or not _teaches_all(network, inputs)
-    return DistributedDataParallel(
-        Computed(network, forward),
-        broadcast_buffers=False,  # they are the same everywhere
-        find_unused_parameters=varies,
-        gradient_as_bucket_view=True,
-    )
+    with warnings.catch_warnings():
+        # Its newer name is not known to all versions of torch that serve.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+        return DistributedDataParallel(
+            Computed(network, forward),
+            broadcast_buffers=False,  # they are the same everywhere
+            find_unused_parameters=varies,
+            gradient_as_bucket_view=True,
+        )
 
 
 def _teaches_all(network: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
