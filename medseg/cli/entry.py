@@ -65,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The words after ``medseg``; None takes those of the process.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    state = State()
+    state = State(words=tuple(sys.argv[1:] if args is None else args))
     _stop_on_termination()
     try:
         result = cli.main(args, prog_name="medseg", standalone_mode=False, obj=state)
