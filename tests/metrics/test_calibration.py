@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.errors import GeometryError
+from medseg.errors import GeometryError, Problem
 from medseg.metrics.calibration import BINS, FLOOR, Calibration, count_by_probability
 
 
@@ -93,5 +93,12 @@ def test_parts_add_up_to_the_whole(voxels):
 
 
 def test_masks_of_another_shape_are_refused():
-    with pytest.raises(GeometryError, match=r"E-GRID.*\(1, 1, 2\)"):
+    with pytest.raises(GeometryError, match="E-GRID") as caught:
         count_by_probability(volume([0.5], np.float32), volume([True, False], bool))
+    assert caught.value.problems == (Problem("E-GRID", "masks", "shape (1, 1, 1)", "(1, 1, 2)"),)
+
+
+def test_masks_may_be_of_numbers():
+    probs = volume([0.5, 0.1, 0.001], np.float32)
+    of_numbers = count_by_probability(probs, volume([2, 0, 1], np.uint8))
+    assert of_numbers == count_by_probability(probs, volume([True, False, True], bool))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scored_runs import run, score, study
 
-from medseg.errors import DataError
+from medseg.errors import DataError, Problem
 from medseg.metrics.comparison import compare_scores
 from medseg.metrics.pairing import ALL_ORGANS, counted_value, metric_named
 
@@ -145,41 +145,75 @@ def test_what_only_some_have_is_left_out_by_name():
     ]
 
 
+def test_intervals_are_of_the_level_that_is_told():
+    runs = {"a": run(0.9, 0.5, 0.7, 0.3), "b": run(0.8, 0.6, 0.4, 0.5)}
+    wide, narrow = (compare_scores(runs, level=level) for level in (0.95, 0.5))
+    assert (wide.level, narrow.level) == (0.95, 0.5)
+    assert compare_scores(runs).level == 0.95
+    low, high = only(wide).interval[1:3]
+    assert low < only(narrow).interval.low < only(narrow).interval.high < high
+
+
+SAME_SCANS = "compare runs that were tested on the same scans"
+
+
 @pytest.mark.parametrize(
-    ("a", "b", "message"),
+    ("a", "b", "told"),
     [
         pytest.param(
             run(0.9),
             [score("case7_day0", "stomach", 0.9)],
-            "a and b: no scan is in all of them; scans: 1 in a, 1 in b",
+            ("a and b", "no scan is in all of them; scans: 1 in a, 1 in b", "common scans",
+             SAME_SCANS),
             id="no common scan",
         ),
-        pytest.param(run(0.9), run(0.9, organ="liver"), "no organ is in all", id="no organ"),
-        pytest.param(run(0.9) * 2, run(0.9), "a: 1 scores are there twice", id="twice"),
+        pytest.param(
+            run(0.9),
+            run(0.9, organ="liver"),
+            ("a and b", "no organ is in all of them; scans: 1 in a, 1 in b", "common organs",
+             SAME_SCANS),
+            id="no organ",
+        ),
+        pytest.param(
+            run(0.9) * 2,
+            run(0.9),
+            ("a", "1 scores are there twice, such as case0_day0 stomach",
+             "one score an organ and scan"),
+            id="twice",
+        ),
         pytest.param(
             run(0.9),
             [score("case0_day0", "stomach", 0.9, volume_ref_ml=81.0)],
-            "b: the reference of case0_day0 stomach has another volume than in a",
+            ("b", "the reference of case0_day0 stomach has another volume than in a",
+             "scores against the same masks"),
             id="another reference",
         ),
         pytest.param(
             [score("case0_day0", "stomach", math.nan)],
             run(0.9),
-            "a: dice of case0_day0 stomach is no number",
+            ("a", "dice of case0_day0 stomach is no number", "a value for every organ and scan"),
             id="no value",
         ),
     ],
-)
-def test_what_cannot_be_paired_is_refused(a, b, message):
-    with pytest.raises(DataError, match=message):
+)  # fmt: skip
+def test_what_cannot_be_paired_is_refused(a, b, told):
+    with pytest.raises(DataError, match="E-PAIRS") as caught:
         compare_scores({"a": a, "b": b})
+    assert caught.value.problems == (Problem("E-PAIRS", *told),)
+
+
+def test_a_reference_that_rounding_leaves_of_an_empty_mask_is_the_same():
+    a = [score("case0_day0", "stomach", 0.0, status="false_positive", volume_ref_ml=0.0)]
+    assert compare_scores({"a": a, "b": [a[0]._replace(volume_ref_ml=1e-12)]}).n_scans == 1
 
 
 def test_surface_dice_is_compared_at_one_tolerance_only():
     other = [s._replace(tolerance_mm=5.0) for s in run(0.9, 0.8)]
     assert compare_scores({"a": run(0.9, 0.8), "b": other}).n_scans == 2
-    with pytest.raises(DataError, match="b: has another tolerance than a"):
+    with pytest.raises(DataError, match="b: has another tolerance than a") as caught:
         compare_scores({"a": run(0.9, 0.8), "b": other}, "nsd")
+    expected = Problem("E-PAIRS", "b", "has another tolerance than a", "one tolerance for all")
+    assert caught.value.problems == (expected,)
 
 
 def any_better(runs):

@@ -5,7 +5,7 @@ import math
 import pytest
 from scored_runs import run, score
 
-from medseg.errors import DataError
+from medseg.errors import DataError, Problem
 from medseg.metrics.comparison import compare_scores
 from medseg.metrics.repeats import averaged
 from medseg.metrics.scores import METRICS
@@ -58,5 +58,8 @@ def test_every_metric_of_a_comparison_takes_the_means():
 
 
 def test_trainings_on_other_scans_are_refused():
-    with pytest.raises(DataError, match=r"E-PAIRS.*tested on 2, 1 organs of scans"):
+    with pytest.raises(DataError, match="E-PAIRS") as caught:
         averaged([run(0.8, 0.6), run(0.8)])
+    found = "trainings were tested on 2, 1 organs of scans"
+    expected = Problem("E-PAIRS", "trainings", found, "the same scans for each")
+    assert caught.value.problems == (expected,)

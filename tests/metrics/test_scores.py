@@ -181,6 +181,11 @@ def test_a_scan_without_prediction_is_missed_for_every_organ():
     assert [s.status for s in scores] == ["missed", "missed"]
 
 
+def test_masks_may_be_of_numbers():
+    whole = score(PRED, REF, grid=DRAWN)
+    assert score(7 * PRED.astype(np.uint8), 255 * REF.astype(np.uint8), grid=DRAWN) == whole
+
+
 def test_organs_that_do_not_fit_the_masks_are_refused():
     with pytest.raises(ValueError, match="zip"):
         score_scan([PRED], [REF], organs=["a", "b"], scan_id="s", grid=DRAWN)
