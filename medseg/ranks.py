@@ -152,9 +152,11 @@ def follows() -> bool:
 @contextmanager
 def leading(task: str, device: str) -> Iterator[None]:
     """Do a task together with all that are `following`; see `together`."""
+    if not leads():
+        yield
+        return
     name = f"task {next(_tasks)}"
-    if leads():
-        _meeting_point().set(name, task)
+    _meeting_point().set(name, task)
     with together(device, name=name):
         yield
 
