@@ -1,6 +1,6 @@
 """Two hundred DICOM studies with one model: seconds a study, and memory from study to study.
 
-python benchmarks/cohort.py [--studies 200] [--side 96] [--slices 24] [--write]
+python benchmarks/cohort.py [--studies 200] [--side 96] [--slices 24] [--engine ray] [--write]
 """
 
 import json
@@ -19,7 +19,9 @@ from medseg.geometry import lpi_grid
 from medseg.io.dicom_secondary import write_secondary
 from medseg.models import segformer_b0
 from medseg.resources import shipped
+from medseg.stages.cohort import Asked
 from medseg.stages.display import Silent
+from medseg.stages.engines import ENGINES, machines_of
 from medseg.stages.segment import Segmentation, segment
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -45,10 +47,13 @@ class Meter(Silent):
 @click.option("--studies", default=200, show_default=True)
 @click.option("--side", default=96, show_default=True, help="Columns and rows of a slice.")
 @click.option("--slices", default=24, show_default=True)
-@click.option("--write", is_flag=True, help=f"Keep the result in {RESULT.name}.")
-def main(studies: int, side: int, slices: int, *, write: bool) -> None:
+@click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True)
+@click.option("--write", is_flag=True, help=f"Keep the result in {RESULT.name}, of Ray beside it.")
+def main(studies: int, side: int, slices: int, *, engine: str, write: bool) -> None:
     """Predict made-up studies into NIfTI, SEG and RTSTRUCT and tell what it took."""
-    with tempfile.TemporaryDirectory() as name:
+    began_s = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name, machines_of(engine) as machines:
+        ready_s = time.perf_counter() - began_s
         folder = Path(name)
         inputs = tuple(
             series(folder / f"study{n}", (side, side, slices), n) for n in range(studies)
@@ -65,6 +70,7 @@ def main(studies: int, side: int, slices: int, *, write: bool) -> None:
                 "device": "cpu",
             },
             inputs,
+            asked=Asked(machines=machines),
         )
         segment(wanted, meter)
         again = Meter()
@@ -74,6 +80,9 @@ def main(studies: int, side: int, slices: int, *, write: bool) -> None:
     facts = {
         "studies": studies,
         "voxels": [side, side, slices],
+        "engine": engine,
+        "ready_s": round(ready_s, 1),
+        "first_study_s": round(meter.seconds[0], 1),
         "seconds_a_study": round((meter.seconds[-1] - meter.seconds[0]) / (studies - 1), 3),
         "second_run_s": round(again.seconds[-1], 2),
         "mib_after": {str(n): round(meter.mib[n - 1]) for n in (1, warm, studies)},
@@ -81,7 +90,8 @@ def main(studies: int, side: int, slices: int, *, write: bool) -> None:
     }
     click.echo(json.dumps(facts, indent=1))
     if write:
-        write_record(RESULT, record([], **facts))
+        result = RESULT if engine == "local" else RESULT.with_stem(f"{RESULT.stem}_{engine}")
+        write_record(result, record([], **facts))
     if slope > MOST_MIB_A_STUDY:
         raise SystemExit(f"memory grows: {slope:.3f} MiB a study")
 

@@ -4,9 +4,9 @@ A stage that can spread its work takes `Machines`; None stands for this process 
 is handed out, an item of a cohort or a training, is the same for both, and so is what comes of it.
 """
 
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -107,7 +107,7 @@ def machines_of(engine: str, address: str | None = None) -> Iterator[Machines | 
             raise UsageError(Problem("E-USAGE", address, found, fix=fix))
         yield None
         return
-    if importlib.util.find_spec("ray") is None:
+    if find_spec("ray") is None:
         fix = 'pip install "medseg[scale]"'
         raise UsageError(Problem("E-PACKAGE", "ray", "is not installed", fix=fix))
     from medseg.stages.ray_cluster import cluster

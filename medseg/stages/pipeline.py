@@ -12,6 +12,7 @@ from medseg.stages.display import Display
 from medseg.stages.pipeline_attempts import Attempt, Study, attempts
 from medseg.stages.pipeline_report import tell
 from medseg.stages.pipeline_split import keep_split, part_patients
+from medseg.stages.pipeline_spread import spread_attempts
 from medseg.stages.pipeline_tasks import configs_of, parent_of, tasks_of
 from medseg.stages.track import tracked
 
@@ -50,7 +51,10 @@ def run_pipeline(
     done: list[Attempt] = []
     with tracked(parent, request.tracking_uri, output=request.output) as tracker:
         try:
-            done += attempts(tasks, study, display)
+            if request.machines:
+                done += spread_attempts(tasks, study, display, request.machines)
+            else:
+                done += attempts(tasks, study, display)
         except KeyboardInterrupt:
             display.say("stopped: the same command goes on where it was")
             raise

@@ -69,23 +69,28 @@ def attempts(tasks: Sequence[Task], study: Study, display: Display) -> Iterator[
     """
     known = runs_by_key(study.parent)
     for number, task in enumerate(tasks, 1):
-        seed, fold = task.config["seed"], task.config["fold"]
-        name = f"{number}/{len(tasks)}: {task.entry.name}, seed {seed}, fold {fold}"
+        name = f"{number}/{len(tasks)}: {name_of(task)}"
         before = known.get(task.key)
         if before is not None and done(before):
             display.say(f"{name}: done before")
             yield Attempt(task, before)
             continue
         display.say(f"{name}{': goes on' if before else ''}")
-        attempt = _attempt(task, before, study, display)
+        run = begun(task, before, study.parent, study.splits)
+        attempt = attempted(task, run, study, display)
         if attempt.fault:
             display.say(f"{name}: failed: {attempt.fault}")
         known[task.key] = attempt.run
         yield attempt
 
 
-def _attempt(task: Task, before: Run | None, study: Study, display: Display) -> Attempt:
-    run = begun(task, before, study.parent, study.splits)
+def name_of(task: Task) -> str:
+    """Return what lines call a task."""
+    return f"{task.entry.name}, seed {task.config['seed']}, fold {task.config['fold']}"
+
+
+def attempted(task: Task, run: Run, study: Study, display: Display) -> Attempt:
+    """Return what becomes of a task, whatever goes wrong with it, in the run begun for it."""
     roles = ("test", "train") if task.entry.source.train_dice is not None else ("test",)
     last = partial(measure, roles=roles, costs=study.pipeline.costs)
     request = replace(study.request, stages=tuple(left(run, _STAGES)))

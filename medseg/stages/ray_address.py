@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from medseg.errors import Problem, ResourceError, UsageError
 
-_CONNECT_S, _ANSWER_S = 5.0, 15.0
+_CONNECT_S, _ANSWER_S = 5.0, 25.0
 _FORM = re.compile(r"(?P<host>[^:/\s]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})")
 _FIX = "start it with 'ray start --head', or leave --address out for a Ray on this machine"
 
@@ -24,7 +25,7 @@ def settings(address: str | None) -> Iterator[None]:
     if address is None:
         # By this name Ray calls that it is for one machine, on any system: all is on 127.0.0.1.
         chosen["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
         # Ray's workers make way for everything else; what was asked for here is not less urgent.
         chosen["RAY_worker_niceness"] = "0"
     elif "RAY_AUTH_MODE" not in os.environ and _has_token():
@@ -40,6 +41,12 @@ def settings(address: str | None) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@cache
+def _token() -> str:
+    """Return this process's token: Ray looks for one only once."""
+    return secrets.token_hex(32)
 
 
 def _has_token() -> bool:

@@ -108,11 +108,11 @@ class Cluster:
                 here = written.resolve()
                 mark = kept.enter_context(NamedTemporaryFile(dir=here, prefix=".medseg-"))
                 paths[mark.name] = str(here)
-            told = dict(_looks(list(paths)))
-        faults = [row for node, seen in told.items() for row in _unlike(node, seen)]
+            told = list(_looks(list(paths)))
+        faults = [row for node, seen in told for row in _unlike(node, seen)]
         if faults:
             raise UsageError(*faults)
-        missing = [(node, path) for node, seen in told.items() for path in seen.missing]
+        missing = [(node, path) for node, seen in told for path in seen.missing]
         fix = "put it on a disk that all machines share, under one path"
         told_of = [
             Problem("E-PATH", paths[path], f"is not seen on {node}", fix=fix)

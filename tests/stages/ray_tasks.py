@@ -81,3 +81,17 @@ class Slow:
         with (self.folder / "done").open("a") as stream:
             stream.write(f"{number}\n")
         return number
+
+
+class Hungry:
+    """Asks for so much memory at one of the tasks, and keeps it for a while."""
+
+    def __init__(self, *, gib, at):
+        self.gib, self.at = gib, at
+
+    def __call__(self, number):
+        if number == self.at:
+            taken = b"x" * int(self.gib * (1 << 30))
+            time.sleep(20)
+            return len(taken)
+        return number
