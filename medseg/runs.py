@@ -34,6 +34,7 @@ from medseg.engine.origin import ORIGIN, origin_of
 from medseg.engine.provenance import sha256_of
 from medseg.errors import Problem, UsageError
 from medseg.io.atomic import replacing
+from medseg.io.remote_work import brought
 
 # The rules for masks, what was tried, and the checkpoint that it is about.
 CLEANING = "cleaning.json"
@@ -133,13 +134,16 @@ def _is_made(folder: Path) -> bool:
 
 def latest_run(experiment: Path, *, fold: int) -> Run | None:
     """Return the newest run of the fold in `experiment`, None when there is none."""
+    brought(experiment, pattern="*/config.json")
     folders = sorted((path.parent for path in experiment.glob("*/config.json")), reverse=True)
     runs = (open_run(folder) for folder in folders)
-    return next((run for run in runs if run.config["fold"] == fold), None)
+    found = next((run for run in runs if run.config["fold"] == fold), None)
+    return Run(brought(found.folder), found.config) if found else None
 
 
 def latest_folder(experiment: Path, kind: str) -> Path | None:
     """Return the newest folder of a kind in `experiment`, such as ``folds``; None without one."""
+    brought(experiment, pattern=f"*-{kind}*/*")
     return max(experiment.glob(f"*-{kind}*"), default=None)
 
 
@@ -167,6 +171,8 @@ def open_run(folder: Path) -> Run:
     config = json.loads((folder / "config.json").read_text())
     if "output_dir" in config:  # it may have been moved, and one from elsewhere may say anything
         config["output_dir"] = str(folder.resolve())
+    if config.get("split_file"):
+        config["split_file"] = str(folder.resolve() / "splits.json")
     return Run(folder, config)
 
 

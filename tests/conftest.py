@@ -10,6 +10,7 @@ import pytest
 from chromium import chromium, page  # noqa: F401 - fixtures
 from hypothesis import HealthCheck, settings
 from kaggle_layout import KaggleLayout
+from object_store import s3, s3_server  # noqa: F401 - fixtures
 
 from medseg.data.phantom import write_phantom
 

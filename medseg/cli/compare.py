@@ -16,7 +16,7 @@ _METRICS = (
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=options.Place(exists=True))
 @click.option(
     "--metric",
     type=click.Choice(_METRICS),

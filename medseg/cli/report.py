@@ -10,7 +10,7 @@ from medseg.cli.options import State
 
 
 @click.command()
-@click.argument("folder", metavar="RUN", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", metavar="RUN", type=options.Place(file_okay=False))
 @options.verbosity
 @options.as_json
 @options.pass_state

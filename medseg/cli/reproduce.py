@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", metavar="RUN", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", metavar="RUN", type=options.Place(file_okay=False))
 @click.option(
     "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.Place(exists=True, file_okay=False),
     help="Data folder; by default where it was.",
 )
 @options.trust_bundle

@@ -6,7 +6,7 @@ import click
 
 from medseg.cli import options
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FOLDER = options.Place(exists=True, file_okay=False)
 
 
 @click.command()

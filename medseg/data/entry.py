@@ -28,6 +28,9 @@ T = TypeVar("T", bound=np.generic)
 
 MAX_CHANNELS = 8
 
+# Written last, when the arrays are there.
+ENTRY = "entry.json"
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -149,7 +152,7 @@ def write_entry(folder: Path, key: str, item: Mapping[str, Any], arrays: Arrays)
         "channels": arrays.channels,
         "presence": presence,
     }
-    with (folder / "entry.json").open("w") as stream:
+    with (folder / ENTRY).open("w") as stream:
         json.dump(entry, stream)
         stream.flush()
         os.fsync(stream.fileno())
@@ -169,7 +172,7 @@ def read_entry(
         checksum: Whether to read the files and compare their checksums, too.
     """
     try:
-        entry = json.loads((folder / "entry.json").read_text())
+        entry = json.loads((folder / ENTRY).read_text())
         if entry["key"] != key:
             return None
         for name, facts in entry["files"].items():

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from medseg.errors import Problem, ResourceError
 
+_FOLLOWERS: list[Callable[[Path], object]] = []
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -43,6 +44,7 @@ def replacing(path: Path, *, verify: Callable[[Path], object] | None = None) -> 
             verify(temporary)
         temporary.replace(path)
         sync_folder(path.parent)
+        _tell(path)
     except OSError as error:
         raise ResourceError(disk_problem(path, error)) from error
     finally:
@@ -70,6 +72,25 @@ def also_called(source: Path, path: Path) -> None:
         # Two names of one file cannot replace each other: then both are still there.
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+    _tell(path)
+
+
+@contextmanager
+def followed(follower: Callable[[Path], object]) -> Iterator[None]:
+    """Call `follower` with each file that becomes whole within the block, in any thread.
+
+    What it raises reaches whoever wrote the file, which is there all the same.
+    """
+    _FOLLOWERS.append(follower)
+    try:
+        yield
+    finally:
+        _FOLLOWERS.remove(follower)
+
+
+def _tell(path: Path) -> None:
+    for follower in tuple(_FOLLOWERS):
+        follower(path)
 
 
 def beside(path: Path) -> Path:

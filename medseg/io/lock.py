@@ -140,17 +140,27 @@ def _taken_over(temporary: Path, path: Path, own: Holder) -> bool:
             fcntl.flock(stream, fcntl.LOCK_EX)
         if not _is_still(path, stream.fileno()):
             return False
-        held = _said(stream.read())
+        held = said(stream.read())
         # Over a network the answer that a link was made may be lost, and the link is there.
         if held == own:
             return True
-        _require_dead(path, held, own)
+        require_dead(path, held, own)
         _log.debug("%s: taken over from process %s, which is dead", path, held["pid"])
         temporary.replace(path)
     return True
 
 
-def _require_dead(path: Path, held: Holder, own: Holder) -> None:
+def require_dead(path: Path | str, held: Holder, own: Holder) -> None:
+    """Refuse a lock unless the process that made it is known to be dead.
+
+    Args:
+        path: Where the lock is; an address in an object store is a text.
+        held: What it says.
+        own: What a lock of this process says.
+
+    Raises:
+        ResourceError: It is somebody's (E-LOCKED).
+    """
     wait = "wait until it is done, or stop it"
     if held.get("machine") != own["machine"] or not isinstance(held.get("pid"), int):
         raise refused(str(path), held, fix=f"{wait}; if it is dead, remove {path}")
@@ -167,7 +177,7 @@ def _require_dead(path: Path, held: Holder, own: Holder) -> None:
 def _release(path: Path, own: Holder) -> None:
     """Remove the own lock; a forked process leaves its parent's alone."""
     with suppress(OSError):
-        if os.getpid() == own["pid"] and _said(path.read_bytes()) == own:
+        if os.getpid() == own["pid"] and said(path.read_bytes()) == own:
             path.unlink()
 
 
@@ -178,7 +188,7 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _said(content: bytes) -> Holder:
+def said(content: bytes) -> Holder:
     """Return what a lock says; nothing for one that its maker did not come to fill."""
     try:
         told = json.loads(content)

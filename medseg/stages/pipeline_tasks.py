@@ -16,6 +16,7 @@ from typing import NamedTuple
 from medseg.bundle import Bundle, Config
 from medseg.data.splits import Splits
 from medseg.errors import Problem, UsageError
+from medseg.io.remote_work import brought
 from medseg.pipeline import KIND, Entry, Folds, Part, Pipeline
 from medseg.runs import Run, new_run, open_run
 from medseg.stages.begin import Request, configured, started
@@ -117,9 +118,10 @@ def tasks_of(
 def runs_by_key(study: Run) -> dict[str, Run]:
     """Return the runs below a pipeline's parent by their task's key."""
     found: dict[str, Run] = {}
+    brought(study.folder.parent, pattern=f"*/{TASK}")
     for file in study.folder.parent.glob(f"*/{TASK}"):
         told = json.loads(file.read_text())
-        if told["study"] == study.name and (file.parent / "config.json").exists():
+        if told["study"] == study.name and (brought(file.parent) / "config.json").exists():
             found[told["key"]] = open_run(file.parent)
     return found
 
@@ -171,9 +173,10 @@ def parent_of(path: Path, pipeline: Pipeline, tasks: Sequence[Task], request: Re
         "pipeline": path.stem,
         "dataset_dir": str(request.data),
     }
+    brought(experiment, pattern=f"*/{FILE}")
     before = max((file.parent for file in experiment.glob(f"*/{FILE}")), default=None)
     if before and request.resume:
-        parent = Run(before, config)
+        parent = Run(brought(before), config)
     else:
         parent = new_run(experiment, config, kind=KIND)
     parent.write(FILE, pipeline.model_dump())

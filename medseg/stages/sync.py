@@ -7,7 +7,7 @@ from typing import NamedTuple
 from medseg.engine.provenance import portable
 from medseg.engine.tracking import FALLBACK, pending, require_store, sync
 from medseg.errors import MedsegError, PartialError, Problem, ResourceError, UsageError
-from medseg.io.lock import locked
+from medseg.io.remote_work import owned
 from medseg.runs import Run
 from medseg.stages.display import Display
 
@@ -69,7 +69,7 @@ def sync_runs(
 
 
 def _sent(folder: Path, uri: str | None) -> str:
-    with locked(folder):  # a command that works on the run sends them, too
+    with owned(folder):  # a command that works on the run sends them, too
         run, run_id = Run(folder, {}), str(sync(folder, uri))
         known = run.read("provenance.json") or {}
         run.write("provenance.json", {**known, "mlflow_run_id": run_id})

@@ -9,7 +9,7 @@ from medseg.engine.provenance import portable_values
 from medseg.engine.settings import parameters
 from medseg.engine.tracking import Tracker, default_uri, source_tags
 from medseg.engine.tracking_system import watching
-from medseg.io.lock import locked
+from medseg.io.remote_work import owned
 from medseg.runs import Run
 from medseg.stages.session import kept, session
 
@@ -35,7 +35,7 @@ def tracked(
     Raises:
         ResourceError: Another process works on the run (E-LOCKED).
     """
-    with locked(run.folder), _opened(run, uri, output=output, parent=parent) as tracker:
+    with owned(run.folder), _opened(run, uri, output=output, parent=parent) as tracker:
         yield tracker
 
 
