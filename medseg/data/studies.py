@@ -18,6 +18,7 @@ from medseg.errors import DataError, Problem
 from medseg.io.dicom_names import holds_dicom
 from medseg.io.image_names import SUFFIXES as IMAGE_SUFFIXES
 from medseg.io.image_names import image_stem
+from medseg.io.output_names import fault_of_name
 from medseg.scan import Scan, Series, case_id_of
 
 
@@ -48,13 +49,16 @@ def studies(sources: Iterable[Study], *, manifest: str) -> Studies:
     DICOM is looked through when its turn comes, by `found`, unless some of its series are named:
     their outputs then have the last digits of their UIDs in their names.
     Of two scans with one name the second is a problem: its prediction would overwrite the first's.
+    So is one after which no file can be called.
     """
     items: dict[str, Item] = {}
     problems: list[Problem] = []
     for study in _listed(sources, problems):
         try:
             for item in _items_in(study, read_manifest(manifest)):
-                if item["scan_id"] in items:
+                if fault := fault_of_name(item["scan_id"]):
+                    problems.append(_misnamed(item["scan_id"], fault, study.image))
+                elif item["scan_id"] in items:
                     problems.append(_same_name(item["scan_id"], study.image))
                 else:
                     items[item["scan_id"]] = item
@@ -77,6 +81,12 @@ def found(item: Item) -> Item:
 
     (series,) = find_series(source)
     return {**item, "image": replace(series, scan_id=item["scan_id"])}
+
+
+def _misnamed(scan_id: str, fault: str, source: Path) -> Problem:
+    fix = "rename it, or give it a name in a list of studies"
+    found = f"its results would be called {scan_id[:60]!r}, which {fault}"
+    return Problem("E-NAME", str(source), found, "a file's name", fix)
 
 
 def _same_name(scan_id: str, source: Path) -> Problem:

@@ -5,10 +5,14 @@ References:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+# With what is put before and behind it a name is to have the 255 bytes that file systems take.
+LONGEST_BYTES = 150
+_BAD = re.compile(r'[<>:"/\\|?*]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.ASCII | re.IGNORECASE)
 # As `case_id_of` tells a patient from a day.
 _BIDS_SCAN = re.compile(r"(.+)_(day\d+|\d{8})", re.ASCII)
 
@@ -65,10 +69,21 @@ class OutputNames(NamedTuple):
         own = f"_label-{_word(organ)}_desc-medseg_probseg.nii.gz"
         return self._named(own, f"_{organ}_probs.nii.gz")
 
-    def existing(self) -> Iterator[Path]:
-        """Yield the files that are there already, whoever wrote them."""
-        fixed = (self.label_map, self.preview, self.statistics, self.seg, self.rtstruct)
-        yield from (path for path in fixed if path.exists())
+    def planned(
+        self, formats: Collection[str], *, masks: Iterable[str] = (), probs: Iterable[str] = ()
+    ) -> list[Path]:
+        """Return all files that will be written of a scan, but for its picture.
+
+        Args:
+            formats: Some of nifti, seg and rtstruct.
+            masks: The organs that have a mask each.
+            probs: The organs that have a file of probabilities each.
+        """
+        of_nifti = [self.label_map, *[self.sidecar] * self.bids]
+        parts = {"nifti": of_nifti, "seg": [self.seg], "rtstruct": [self.rtstruct]}
+        files = [self.statistics]
+        files += [path for name, paths in parts.items() if name in formats for path in paths]
+        return [*files, *map(self.mask, masks), *map(self.probs, probs)]
 
     def _named(self, bids: str, plain: str) -> Path:
         return self.folder / f"{self.stem}{bids if self.bids else plain}"
@@ -89,6 +104,27 @@ def output_names(out: Path, scan_id: str, *, bids: bool = False) -> OutputNames:
     session = [f"ses-{parts[2]}"] if parts else []
     folder = out.joinpath(subject, *session, "anat")
     return OutputNames(folder, "_".join([subject, *session]), bids=True)
+
+
+def fault_of_name(scan_id: str) -> str:
+    """Return why files cannot be called after a scan, on this system or another; empty if they can.
+
+    >>> fault_of_name("case7_day20")
+    ''
+    >>> fault_of_name("aux.1")
+    'is a name that Windows keeps for itself'
+    """
+    if not scan_id.isprintable():
+        return "holds characters that cannot be printed"
+    if bad := _BAD.findall(scan_id):
+        return f"holds {' '.join(dict.fromkeys(bad))}"
+    if scan_id != scan_id.strip(" .") or not scan_id:
+        return "begins or ends with a dot or a space, or is empty"
+    if _RESERVED.fullmatch(scan_id):
+        return "is a name that Windows keeps for itself"
+    if len(scan_id.encode()) > LONGEST_BYTES:
+        return f"is longer than {LONGEST_BYTES} bytes"
+    return ""
 
 
 def _word(text: str) -> str:

@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 
 from medseg.bundle import Config
 from medseg.data.manifest import read_manifest
-from medseg.data.sources import Item
 from medseg.data.studies import studies
 from medseg.data.study_list import Study
 from medseg.engine.warned import warned
-from medseg.errors import DataError, PartialError, Problem, UsageError
+from medseg.errors import DataError, Problem
 from medseg.io.images import AS_IT_IS, Reading
 from medseg.io.remote_work import owned
 from medseg.report.studies import write_studies
 from medseg.stages.display import Display
 from medseg.stages.engines import Machines
+from medseg.stages.predict import ending
+from medseg.stages.room import require_room
 from medseg.stages.study_record import Records, Row, made_with, origin, predicting
 from medseg.stages.study_steps import StudySteps
 
@@ -58,7 +59,7 @@ def predict_cohort(
 
     Raises:
         UsageError: A file would be overwritten that is no earlier prediction of the same model.
-        PartialError: Some studies failed; the others are written.
+        PartialError: Some studies failed; the others are written. Or the network failed at all.
         DataError: Every study failed.
         ResourceError: Another process predicts into the folder (E-LOCKED): its studies may be the
             same, and ``studies.csv`` tells of those of one command.
@@ -81,8 +82,10 @@ def _predicted(
     chosen, problems = studies(sources, manifest=config["manifest"])
     items = [{**item, **asked.extras, "reading": asked.reading} for item in chosen]
     work = StudySteps(config, records, bids=asked.bids, previews=asked.previews)
-    _require_room(items, work)
-    rows: list[Row] = [failed(problem.subject, [problem]) for problem in problems]
+    planned = [(item, work.names(item), work.planned(item)) for item in items]
+    require_room(planned, [each.image for each in sources], Path(config["output_dir"]), records)
+    # A path may hold what no text can.
+    rows: list[Row] = [failed(each.as_dict()["subject"], [each]) for each in problems]
     display.begin("predict", len(items))
     outcomes = work.outcomes(items, asked.machines)
     for done, (item, outcome) in enumerate(zip(items, outcomes, strict=True), 1):
@@ -96,8 +99,7 @@ def _predicted(
         display.advance(done, len(items), item["scan_id"])
     write_studies(Path(config["output_dir"]), rows, read_manifest(config["manifest"]).labels)
     if problems:
-        some = any(row["status"] != "failed" for row in rows)
-        raise (PartialError if some else DataError)(*problems)
+        raise ending(problems, some=any(row["status"] != "failed" for row in rows))
     return rows
 
 
@@ -114,18 +116,3 @@ def told_of(row: Row) -> str:
     volumes = [f"{o['organ'].replace('_', ' ')} {o['volume_ml']:.0f} ml" for o in row["organs"]]
     remarks = [check["code"] for check in row["checks"]]
     return f"{row['scan_id']}: {', '.join([*volumes, *dict.fromkeys(remarks)])}"
-
-
-def _require_room(items: Sequence[Item], work: StudySteps) -> None:
-    """Refuse to overwrite inputs, and what somebody else, or another model, has written."""
-    problems: list[Problem] = []
-    for item in items:
-        names, scan_id = work.names(item), item["scan_id"]
-        source = item["image"].resolve() if isinstance(item["image"], Path) else None
-        if source in {names.label_map.resolve(), *(path.resolve() for path in names.existing())}:
-            fix = "choose another --out"
-            problems.append(Problem("E-EXISTS", str(source), "would be overwritten", fix=fix))
-        elif problem := work.records.conflict(scan_id, names):
-            problems.append(problem)
-    if problems:
-        raise UsageError(*problems)

@@ -9,10 +9,12 @@ from typing import NamedTuple
 from medseg.bundle import Config, Opened
 from medseg.data.batches import in_advance
 from medseg.data.sources import Item
-from medseg.errors import DataError, DivergedError, PartialError, Problem
+from medseg.errors import DataError, DivergedError, MedsegError, PartialError, Problem
 from medseg.stages.display import Display
 
 READ_AHEAD = 2
+# What `medseg.engine.inference` calls logits that are no numbers.
+NONFINITE = "E-NONFINITE"
 
 Step = Callable[[Item], Item]
 
@@ -82,7 +84,7 @@ def predict_items(
             what is to be written.
 
     Raises:
-        PartialError: Some scans failed; the others are written.
+        PartialError: Some scans failed; the others are written. Or the network failed at all.
         DataError: Every scan failed.
     """
     steps = steps_of(config)
@@ -97,8 +99,21 @@ def predict_items(
             files.append(scan["file"])
         display.advance(done, len(chosen), chosen[done - 1]["scan_id"])
     if problems:
-        raise (PartialError if files else DataError)(*problems)
+        raise ending(problems, some=bool(files))
     return files
+
+
+def ending(problems: Sequence[Problem], *, some: bool) -> MedsegError:
+    """Return the error that a prediction ends with of which scans failed.
+
+    Where logits are no numbers the data are not to blame: that is no DataError, even if all failed.
+
+    Args:
+        problems: Why they failed.
+        some: Whether others are written.
+    """
+    network = any(problem.code == NONFINITE for problem in problems)
+    return (PartialError if some or network else DataError)(*problems)
 
 
 def _sparing(step: Step) -> Callable[[Item | DataError], Item | DataError]:

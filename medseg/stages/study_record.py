@@ -8,7 +8,7 @@ and what is not medseg's.
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -82,20 +82,35 @@ class Records(NamedTuple):
     made_by: Mapping[str, Any] = MappingProxyType({})
     warnings: Mapping[str, int] = MappingProxyType({})
 
-    def conflict(self, scan_id: str, names: OutputNames) -> Problem | None:
-        """Return why the files of a study cannot be written; None where they can, or are there."""
-        existing = list(names.existing())
+    def own(self, names: OutputNames, files: Iterable[Path]) -> set[Path]:
+        """Return which of a study's files its record stands for: one that only begun, for all."""
+        row = _read(names.statistics)
+        if row is None:
+            return set()
+        known = {names.statistics, *(names.folder / name for name in row["files"])}
+        return {path for path in files if row["status"] == "begun" or path in known}
+
+    def conflict(
+        self, scan_id: str, names: OutputNames, existing: Sequence[Path]
+    ) -> Problem | None:
+        """Return why the files of a study cannot be written; None where they can, or are there.
+
+        Args:
+            scan_id: The study.
+            names: What its files are called.
+            existing: Those of the files to be written that are there.
+        """
         row = _read(names.statistics)
         if self.overwrite or not existing:
             return None
         if row is None:
             found = "is there, and no record of medseg says what it is"
-            return Problem("E-EXISTS", str(existing[0]), found, fix=_FIX)
+            return Problem("E-EXISTS", str(existing[0]), found, fix=FIX)
         if row["status"] == "begun" or row["made_with"] == self.made._asdict():
             return None
         differing = [k for k, v in self.made._asdict().items() if row["made_with"].get(k) != v]
         found = f"was predicted with another {' and '.join(map(_spoken, differing))}"
-        return Problem("E-EXISTS", scan_id, found, fix=_FIX)
+        return Problem("E-EXISTS", scan_id, found, fix=FIX)
 
     def finished(self, names: OutputNames, input_sha256: str) -> Row | None:
         """Return the record of a study whose files are all there; None where they must be made.
@@ -110,7 +125,7 @@ class Records(NamedTuple):
             if self.overwrite:
                 return None
             found = "was predicted from another image of this name"
-            raise DataError(Problem("E-EXISTS", row["scan_id"], found, fix=_FIX))
+            raise DataError(Problem("E-EXISTS", row["scan_id"], found, fix=FIX))
         whole = all((names.folder / name).is_file() for name in row["files"])
         return row if whole else None
 
@@ -140,7 +155,7 @@ class Records(NamedTuple):
         return whole
 
 
-_FIX = "write to another folder, or replace it with --overwrite"
+FIX = "write to another folder, or replace it with --overwrite"
 
 
 def key_of(path: Path) -> str:

@@ -79,6 +79,15 @@ class StudySteps:
         """Return where the files of a study go."""
         return output_names(Path(self.config["output_dir"]), item["scan_id"], bids=self.bids)
 
+    def planned(self, item: Item) -> list[Path]:
+        """Return the files that will be written of a study."""
+        names, organs, config = self.names(item), self.labels.names, self.config
+        masks, probs = (
+            organs if config.get(flag) else () for flag in ("per_organ", "probabilities")
+        )
+        files = names.planned(config["formats"], masks=masks, probs=probs)
+        return [*files, names.preview] if self.previews else files
+
     def read(self, item: Item) -> Item:
         """Find, check, read and prepare a study; add its record where it is done already."""
         item = found(item)

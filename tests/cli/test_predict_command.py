@@ -10,6 +10,9 @@ import pytest
 from random_bundle import SMALL, random_bundle
 
 from medseg.cli import main
+from medseg.engine.checkpoints import read_checkpoint, write_checkpoint
+from medseg.geometry import lpi_grid
+from medseg.io.nifti import write_image
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +174,49 @@ def test_what_is_not_sound_passes_only_by_its_option(model, tmp_path, capsys, fa
     assert main([*words, *option]) == 0
     written = nibabel.load(tmp_path / "out" / "scan.nii.gz")
     assert "".join(nibabel.aff2axcodes(written.affine)) == codes
+
+
+def test_logits_that_are_no_numbers_fail_their_study_and_leave_no_file_of_it(
+    series, tmp_path, capsys
+):
+    broken = random_bundle(tmp_path / "broken")
+    weights = read_checkpoint(broken / "models" / "model.pt")
+    weights[[*weights][-1]].fill_(float("nan"))
+    write_checkpoint(broken / "models" / "model.pt", weights)
+    words = ["predict", str(broken), str(series), "-o", str(tmp_path / "out"), *SMALL, "-q"]
+    assert main([*words, "--format", "nifti,seg"]) == 6
+    assert "error[E-NONFINITE]: patient: " in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "report.html",
+        "studies.csv",
+    ]
+
+
+@pytest.mark.parametrize("shape", [(40, 33, 1), (1, 1, 1), (1, 57, 3), (37, 53, 5)], ids=str)
+def test_small_and_odd_volumes_keep_their_shape(model, tmp_path, shape):
+    voxels = np.random.default_rng(0).integers(0, 900, shape).astype(np.float32)
+    write_image(tmp_path / "scan.nii.gz", voxels, lpi_grid(shape, (1.5, 1.5, 3.0)))
+    words = ["predict", str(model), str(tmp_path / "scan.nii.gz"), "-o", str(tmp_path / "out")]
+    assert main([*words, *SMALL, "--per-organ", "-q"]) == 0
+    for name in ("scan", "scan_stomach"):
+        written = nibabel.load(tmp_path / "out" / f"{name}.nii.gz")
+        assert written.shape == shape
+        assert np.allclose(written.affine, nibabel.load(tmp_path / "scan.nii.gz").affine)
+
+
+def test_one_of_many_that_is_cut_off_fails_alone_and_is_made_when_it_is_whole(model, tmp_path):
+    scans = [tmp_path / f"scan{number}.nii.gz" for number in range(4)]
+    for seed, scan in enumerate(scans):
+        voxels = np.random.default_rng(seed).integers(0, 900, (20, 24, 2)).astype(np.float32)
+        write_image(scan, voxels, lpi_grid(voxels.shape, (1.5, 1.5, 3.0)))
+    whole = scans[1].read_bytes()
+    scans[1].write_bytes(whole[:300])
+    out = tmp_path / "out"
+    words = ["predict", str(model), *map(str, scans), "-o", str(out), *SMALL, "-q", "--no-preview"]
+    assert main(words) == 6
+    made = {path: path.stat().st_mtime_ns for path in out.glob("scan?.nii.gz")}
+    assert {path.name for path in made} == {"scan0.nii.gz", "scan2.nii.gz", "scan3.nii.gz"}
+    scans[1].write_bytes(whole)
+    assert main(words) == 0
+    now = {path: path.stat().st_mtime_ns for path in out.glob("scan?.nii.gz")}
+    assert {path.name for path in now if made.get(path) != now[path]} == {"scan1.nii.gz"}

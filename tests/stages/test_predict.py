@@ -123,6 +123,14 @@ def test_logits_that_are_no_numbers_are_the_fault_of_their_scan(predicted):
     assert parts.written() == [0, 1, 3]
 
 
+def test_a_network_that_fails_on_all_is_no_fault_of_the_data(predicted):
+    fault = DivergedError(Problem("E-NONFINITE", "network", "its logits hold NaN"))
+    parts = Parts({("infer", 0): fault, ("infer", 1): fault})
+    with pytest.raises(PartialError, match=r"E-NONFINITE\]: scan0(?s:.)*scan1"):
+        predicted(parts, 2)
+    assert parts.written() == []
+
+
 def test_faults_are_told_in_the_order_of_the_scans_whatever_step_meets_them(predicted):
     parts = Parts({("write", 0): bad(0), ("read", 2): bad(2), ("infer", 1): bad(1)})
     with pytest.raises(PartialError, match="E-BAD") as caught:
