@@ -3,6 +3,12 @@
 # make check       lint and types alone
 # make browser     a browser for the tests that open pages, where Debian's packages can be installed
 # make validators  other people's DICOM programs, for the tests that ask them, likewise
+# make test-slow      tests that take minutes each; hours, and their figures into docs/results
+# make test-order     the tests in an order that SEED=N draws, in each file or, with ORDER=global, of all
+# make test-optimized the tests under python -O
+# make test-oldest    the quick tests with the oldest versions that pyproject.toml allows
+# make test-newest    likewise with the newest that the index has
+# make mutants        small changes to the code that no test notices; an hour
 # make audit       known weaknesses of the packages in constraints.txt; asks the network
 # make sbom        dist/medseg.cdx.json, what is installed with medseg, as CycloneDX
 # Everything is installed once, into .venv, with the versions of constraints.txt.
@@ -12,6 +18,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 .DEFAULT_GOAL := run
 .PHONY: run test check browser validators audit sbom
+.PHONY: test-slow test-order test-optimized test-oldest test-newest mutants
 .DELETE_ON_ERROR:
 
 run: .venv/installed
@@ -24,6 +31,44 @@ check: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# One after another: they measure time, memory and what is left behind. The fuzzing is run by its own
+# script, which keeps its figures.
+test-slow: .venv/installed-slow validators
+	@mkdir -p build docs/results
+	MEDSEG_RESULTS=docs/results $(BIN)/python -m pytest -m 'slow and not gpu' \
+	  --deselect tests/fuzz/test_fuzz_guided.py --junitxml=build/slow.xml; \
+	status=$$?; $(BIN)/python tests/slow_results.py build/slow.xml docs/results/slow.json; exit $$status
+	$(BIN)/python tests/fuzz/fuzz_run.py
+
+ORDER ?= module
+SEED ?= 1
+test-order: .venv/installed-test
+	@echo "seed $(SEED)"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 \
+	  --random-order-bucket=$(ORDER) --random-order-seed=$(SEED)
+
+# The asserts of tests are rewritten by pytest, and hold; it warns of all others.
+test-optimized: .venv/installed-test
+	PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	  -W "ignore:assertions not in test modules:pytest.PytestConfigWarning"
+
+# Of each part: reading, preparing, training a little, predicting, DICOM and the command line.
+QUICK := tests/io tests/data tests/transforms tests/metrics tests/losses tests/engine/test_training.py \
+  tests/cli/test_help.py tests/cli/test_errors.py tests/cli/test_predict_command.py tests/stages/test_run.py
+test-oldest test-newest: test-%: .venv/%/installed
+	.venv/$*/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile -W default $(QUICK)
+
+.venv/%/installed: pyproject.toml constraints-oldest.txt | .venv/bin/python
+	$(BIN)/python -m venv .venv/$*
+	.venv/$*/bin/python -m pip install -q --disable-pip-version-check -U pip
+	.venv/$*/bin/python -m pip install -q -e '.[test]' $(if $(filter oldest,$*),-c constraints-oldest.txt)
+	@touch $@
+
+mutants: .venv/installed-slow
+	rm -rf build/mutants
+	$(BIN)/python tests/mutation/mutate.py build/mutants --sample 500 --seed 1 \
+	  --out docs/results/mutants.json
 
 # Without it the tests that open pages are skipped, and say so.
 browser:
@@ -71,3 +116,7 @@ sbom: .venv/installed .venv/audit/installed
 .venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@ .venv/installed
+
+.venv/installed-slow: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test,fuzz,mutants]'
+	@touch $@ .venv/installed-test .venv/installed

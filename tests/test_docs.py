@@ -78,6 +78,20 @@ def test_constraints_pin_every_requirement_to_a_version_that_it_allows():
     assert {"torchvision", "timm", "segmentation-models-pytorch"}.isdisjoint(pins)
 
 
+def test_the_oldest_versions_are_those_that_the_project_allows():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    pins = dict(line.split("==") for line in lines)
+    wrong = []
+    for row in project["dependencies"] + project["optional-dependencies"]["scale"]:
+        name, least = re.fullmatch(r"([\w.-]+)>=([\d.]+)(?:,.*)?", row).groups()
+        # Of 12 the first release may be 12.535.77.
+        if not f"{pins.get(canonicalize_name(name))}.".startswith(f"{least}."):
+            wrong.append(row)
+    assert wrong == []
+
+
 def test_what_decides_is_what_people_run():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)

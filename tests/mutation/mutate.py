@@ -149,7 +149,8 @@ def judged(folder, group, *, sample, seed):
         # No mutant has this name: mutmut makes them all, and says so.
         mutmut(folder, "run", "--max-children", "1", "nothing", check=False)
         made = sorted(results(folder))
-        chosen = sorted(random.Random(seed).sample(made, min(sample, len(made))))
+        if len(made) > sample:
+            chosen = sorted(random.Random(seed).sample(made, sample))
     mutmut(folder, "run", "--max-children", "1", *chosen)
     codes = results(folder)
     run = {name: str(code) for name, code in codes.items() if code is not None}
