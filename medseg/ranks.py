@@ -116,6 +116,7 @@ def together(device: str, *, name: str) -> Iterator[None]:
             world_size=int(os.environ["WORLD_SIZE"]),
             timeout=PATIENCE,
         )
+        _tell_ignite()
         yield
     except RuntimeError as fault:
         if not _lost(fault):
@@ -127,6 +128,17 @@ def together(device: str, *, name: str) -> Iterator[None]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+        _tell_ignite()
+
+
+def _tell_ignite() -> None:
+    """Let ignite, whose engines train, see which processes there are now."""
+    from ignite import distributed  # takes seconds with what it brings
+
+    # In a job of Slurm it sets the variable to what is true of the launcher alone.
+    before = {name: os.environ[name] for name in ("LOCAL_RANK",) if name in os.environ}
+    distributed.sync()
+    os.environ.update(before)
 
 
 def _lost(fault: RuntimeError) -> bool:

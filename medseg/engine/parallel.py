@@ -52,7 +52,7 @@ def distributed(
         forward: What computes it: itself, or what it was compiled to.
         inputs: Of a first step.
     """
-    varies = len(inputs) > 1 or not _teaches_all(network, inputs)
+    varies = ranks.largest(not _teaches_all(network, inputs)) > 0
     with warnings.catch_warnings():
         # Its newer name is not known to all versions of torch that serve.
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
@@ -65,25 +65,25 @@ def distributed(
 
 
 def _teaches_all(network: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
-    """Whether a step gives each parameter a gradient; nobody keeps the results of this one."""
+    """Whether each step gives each parameter a gradient; nobody keeps the results of this one.
+
+    What proposes segments may have none to learn from in another step.
+    """
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     parameters = [each for each in network.parameters() if each.requires_grad]
     devices = [inputs[0].device] if inputs[0].is_cuda else []
     with torch.random.fork_rng(devices), torch.enable_grad():
-        total = torch.stack([each.float().sum() for each in _tensors(network(*inputs))]).sum()
-        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        output = network(*inputs)
+        logits = [output] if isinstance(output, Tensor) else list(output)
+        if not all(isinstance(each, Tensor) for each in logits):
+            gradients: tuple[Tensor | None, ...] = (None,)
+        else:
+            total = torch.stack([each.float().sum() for each in logits]).sum()
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     with torch.no_grad():
         for name, buffer in network.named_buffers():
             buffer.copy_(buffers[name])
     return all(gradient is not None for gradient in gradients)
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what the network's loss takes
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, list | tuple):
-        for part in output:
-            yield from _tensors(part)
 
 
 def draw_apart(seed: int) -> None:

@@ -81,7 +81,9 @@ def _environment(outcome: Path, processes: int) -> dict[str, str]:
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // processes))}
     own = "lo" if sys.platform == "linux" else "lo0"
     ways = {"GLOO_SOCKET_IFNAME": own, "NCCL_SOCKET_IFNAME": own}
-    return told | {name: v for name, v in (threads | ways).items() if name not in os.environ}
+    less = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # DDP's remarks on how it was asked, once a process
+    wanted = threads | ways | less
+    return told | {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 @contextmanager
