@@ -85,12 +85,14 @@ def send_kept(client: MlflowClient, folder: Path) -> str | None:
     """Send what a run folder kept, and return its run's id; None when it kept nothing.
 
     Raises:
-        Exception: Whatever MLflow raised; what it took before is not sent again.
+        Exception: Whatever MLflow raised; what it took before is not sent to it again.
     """
     have = kept(folder)
     if not have.pending:
         return have.run_id
     rows, begin, run_id = have
+    if begin and run_id and _run(client, run_id) is None:
+        begin, run_id = 0, None  # another store, or one that began anew: it gets all there is
     done = begin
     try:
         for row in rows[begin:]:

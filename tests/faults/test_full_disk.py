@@ -14,6 +14,7 @@ from bright_model import GRID, Bench, image
 from dicom_series import slices
 from mlflow import MlflowClient
 from small_disk import PAGE, small_disk
+from smallest_training import run_in, trained
 from tiny_scans import item_of, write_small_scan
 from torch import nn
 
@@ -127,28 +128,6 @@ def test_the_store_keeps_what_is_whole_and_no_half(disk, tmp_path, monkeypatch):
     monkeypatch.undo()
     disk.empty()
     assert len(Store(store.root, verify=True).prepare(scans, chain)) == 3
-
-
-# The smallest of all networks: a checkpoint is a few pages.
-NETWORK = {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 4}
-SETTINGS = {
-    **{"roi_px": "[32, 32]", "spacing_mm": "[9.0, 9.0, 9.0]", "epoch_length": "2"},
-    **{"batch_size": "2", "val_interval": "1"},
-    "network_def": json.dumps({**NETWORK, "kernel_size": 3, "padding": 1}),
-}
-
-
-def trained(data, output, *more, epochs, uri=None):
-    words = [word for pair in SETTINGS.items() for word in ("--set", "=".join(pair))]
-    words += ["--set", f"epochs={epochs}", "--data", str(data), "--output", str(output)]
-    words += ["--tracking-uri", uri] if uri else []
-    stages = ("--stage", "prepare", "--stage", "train")
-    return main(["run", "uwmgi_unext", "--demo", "--device", "cpu", *stages, *words, *more])
-
-
-def run_in(output):
-    (folder,) = (file.parent for file in output.glob("*/*/config.json"))
-    return folder
 
 
 def unreadable(folder):
