@@ -118,6 +118,34 @@ def test_turned_axes_start_at_the_other_end_of_the_same_voxels():
     assert np.array_equal(GRID.reoriented(("L", "P", "I")).affine_ras_mm, AFFINE)
 
 
+def test_axes_that_grow_to_the_right_are_turned_as_well():
+    grid = Grid(SHAPE, np.diag([1.5, 2.0, 3.0, 1.0])).reoriented(("L", "A", "I"))
+    # The first voxel is the old (3, 0, 1).
+    assert grid.affine_ras_mm[:3, 3].tolist() == [4.5, 0, 3]
+    assert np.diag(grid.affine_ras_mm).tolist() == [-1.5, 2, -3, 1]
+    same = Grid(SHAPE, np.diag([1.5, 2.0, 3.0, 1.0])).reoriented(("R", "A", "S"))
+    assert np.array_equal(same.affine_ras_mm, np.diag([1.5, 2.0, 3.0, 1.0]))
+
+
+def test_where_axes_point_does_not_depend_on_their_spacing():
+    # Both lean to the right, the second more to the front, though it is ten times as long.
+    first, second = (0.98, 0.17, 0), (8.7, 5.0, 0)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([first, second, (0, 0, 1)]).T
+    assert Grid(SHAPE, affine).axis_codes == ("R", "A", "S")
+
+
+def test_of_equally_close_axes_the_same_is_taken_in_any_order():
+    half = math.sqrt(0.5)
+    one, other, up = (half, half, 0), (half, -half, 0), (0, 0, 1)
+    found = []
+    for axes in ((one, other, up), (other, one, up), (up, other, one)):
+        affine = np.eye(4)
+        affine[:3, :3] = np.array(axes).T
+        found.append(dict(zip(axes, Grid(SHAPE, affine).axis_codes, strict=True)))
+    assert found[0] == found[1] == found[2]
+
+
 def test_another_spacing_keeps_the_outer_face_of_the_first_voxel():
     grid = GRID.resampled((3.0, 1.0, 3.00005))
     assert grid.shape == (2, 12, 2)
@@ -166,6 +194,9 @@ def test_of_equal_corners_the_farthest_counts():
     assert corner_shift_mm(GRID, Grid(SHAPE, thicker)) == pytest.approx(5)
     assert corner_shift_mm(moved((3, 0, 4)), GRID) == pytest.approx(5)
     assert corner_shift_mm(GRID, GRID) == 0
+    wider[0, 3] += 3  # so that the last columns meet, and the first do not
+    assert corner_shift_mm(GRID, Grid(SHAPE, wider)) == pytest.approx(3)
+    assert corner_shift_mm(Grid((1, 1, 1), AFFINE), Grid((1, 1, 1), wider)) == pytest.approx(3)
 
 
 def test_grids_a_micrometre_apart_are_the_same():
