@@ -24,7 +24,7 @@ SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=1
+AuthInfo=socket={folder}/munge.sock,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -74,7 +74,7 @@ class Slurm:
         lines = self.said("scontrol", "--oneliner", "show", "job", job).splitlines()
         return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
 
-    def until(self, holds, *, what, limit_s=300):
+    def until(self, holds, *, what, limit_s=900):
         """Wait until `holds()`."""
         end_s = time.monotonic() + limit_s
         while not holds():

@@ -41,6 +41,7 @@ class _Medseg(LazyGroup):
         "export": Entry("medseg.cli.export:export", "Write predictions in forms others take."),
         "bundle": Entry("medseg.cli.bundle:bundle", "List, check and begin bundles."),
         "bench": Entry("medseg.cli.bench:bench", "Measure medseg beside what people use instead."),
+        "plan": Entry("medseg.cli.plan:plan", "Tell how long a cohort takes, and what limits it."),
         "sync": Entry("medseg.cli.sync:sync", "Send MLflow what runs kept while it was away."),
         "ui": Entry("medseg.cli.ui:ui", "Browse the runs in MLflow."),
         "view": Entry("medseg.cli.view:view", "Look at scans and organs, predicted and true."),

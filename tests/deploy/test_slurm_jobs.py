@@ -66,15 +66,17 @@ def test_a_job_ends_with_the_exit_code_of_medseg(slurm, folder):
 
 
 @pytest.mark.parametrize(
-    "stopped",
+    ("stem", "more", "stopped"),
     [
-        pytest.param(("scontrol", "requeue"), id="for another job"),
-        pytest.param(("scancel", "--batch", "--signal=USR1"), id="before its time is over"),
+        pytest.param("train", (), ("scontrol", "requeue"), id="to another job"),
+        pytest.param("train", (), ("scancel", "--batch", "--signal=USR1"), id="as time runs out"),
+        pytest.param("train", ("--nproc", "2"), ("scontrol", "requeue"), id="two processes"),
+        pytest.param("nodes", (), ("scontrol", "requeue"), id="two nodes"),
     ],
 )
-def test_a_job_that_loses_its_place_is_saved_and_goes_on(slurm, folder, stopped):
-    words = ["uwmgi_segformer", "--data", "data/uwmgi", *TINY, "--set", "epochs=30"]
-    job = submitted(slurm, folder, "train", *words)
+def test_a_job_that_loses_its_place_is_saved_and_goes_on(slurm, folder, stem, more, stopped):
+    words = ["uwmgi_segformer", "--data", "data/uwmgi", *TINY, "--set", "epochs=12", *more]
+    job = submitted(slurm, folder, stem, *words)
     slurm.until(
         lambda: list(folder.glob("runs/*/*/checkpoints/last.pt")), what="a checkpoint is there"
     )
@@ -83,7 +85,7 @@ def test_a_job_that_loses_its_place_is_saved_and_goes_on(slurm, folder, stopped)
     told = outputs(folder)
     assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), told
     assert told.count("the last step is saved") == 1
-    assert epochs(only_run(folder)) == list(range(1, 31))
+    assert epochs(only_run(folder)) == list(range(1, 13))
 
 
 def test_two_nodes_train_together_and_leave_one_run(slurm, folder):
@@ -93,18 +95,6 @@ def test_two_nodes_train_together_and_leave_one_run(slurm, folder):
     told = outputs(folder)
     assert (facts["JobState"], facts["NumNodes"]) == ("COMPLETED", "2"), told
     assert epochs(only_run(folder)) == [1, 2]
-
-
-def test_two_nodes_that_lose_their_places_go_on(slurm, folder):
-    words = ["uwmgi_segformer", "--data", "data/uwmgi", *TINY, "--set", "epochs=20"]
-    job = submitted(slurm, folder, "nodes", *words)
-    slurm.until(
-        lambda: list(folder.glob("runs/*/*/checkpoints/last.pt")), what="a checkpoint is there"
-    )
-    slurm.said("scontrol", "requeue", job)
-    (facts,) = slurm.ended(job)
-    assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), outputs(folder)
-    assert epochs(only_run(folder)) == list(range(1, 21))
 
 
 @pytest.fixture
