@@ -133,17 +133,19 @@ def _is_made(folder: Path) -> bool:
 
 
 def latest_run(experiment: Path, *, fold: int) -> Run | None:
-    """Return the newest run of the fold in `experiment`, None when there is none."""
+    """Return the newest run of the fold in `experiment`, None when there is none.
+
+    In a working folder of an object store only its settings are there; see `brought`.
+    """
     brought(experiment, pattern="*/config.json")
     folders = sorted((path.parent for path in experiment.glob("*/config.json")), reverse=True)
     runs = (open_run(folder) for folder in folders)
-    found = next((run for run in runs if run.config["fold"] == fold), None)
-    return Run(brought(found.folder), found.config) if found else None
+    return next((run for run in runs if run.config["fold"] == fold), None)
 
 
 def latest_folder(experiment: Path, kind: str) -> Path | None:
     """Return the newest folder of a kind in `experiment`, such as ``folds``; None without one."""
-    brought(experiment, pattern=f"*-{kind}*/*")
+    brought(experiment, pattern=f"*-{kind}*/provenance.json")
     return max(experiment.glob(f"*-{kind}*"), default=None)
 
 
@@ -188,14 +190,17 @@ def inference_config(
         tracking_uri: Where MLflow's store is; None is ``runs/mlflow.db``.
 
     Raises:
-        UsageError: There is no such model, or no such setting.
+        UsageError: There is no such model, or no such setting; or another major version of medseg
+            made it.
     """
     if re.match(r"(models|runs):/", str(model)):
-        return overridden(_of_mlflow(str(model), tracking_uri), settings, subject=str(model))
+        config = _of_mlflow(str(model), tracking_uri)
+        _require_version(str(model), config["origin"].get("medseg"))
+        return overridden(config, settings, subject=str(model))
     model = Path(model)
     if (model / "config.json").is_file():
         run = open_run(model)
-        _require_version(run)
+        _require_version(run.name, (run.read("provenance.json") or {}).get("medseg"))
         return overridden(inference_of(run), settings, subject=model.name)
     bundle = find_bundle(model)
     config = bundle.config("inference", settings=settings)
@@ -210,7 +215,9 @@ def inference_config(
                 "train it with 'medseg run', then name the run's folder",
             )
         )
-    return {**config, "checkpoint": str(weights), "origin": _origin(weights, bundle.name)}
+    origin = _origin(weights, bundle.name)
+    _require_version(bundle.name, origin.get("medseg"))
+    return {**config, "checkpoint": str(weights), "origin": origin}
 
 
 def _origin(weights: Path, bundle: str) -> dict[str, Any]:
@@ -223,13 +230,17 @@ def _origin(weights: Path, bundle: str) -> dict[str, Any]:
     return origin
 
 
-def _require_version(run: Run) -> None:
-    """Refuse a run of another major version of medseg: what its settings mean may have changed."""
-    made = str((run.read("provenance.json") or {}).get("medseg", __version__))
-    if made.split(".")[0] != __version__.split(".")[0]:
+def _require_version(name: str, made: object) -> None:
+    """Refuse a model of another major version of medseg: what its settings mean may have changed.
+
+    Args:
+        name: What the model is called.
+        made: The version that made it; None where nobody knows.
+    """
+    if made is not None and str(made).split(".")[0] != __version__.split(".")[0]:
         fix = f"predict with medseg {made}, or train it again"
         found = f"was made by medseg {made}"
-        raise UsageError(Problem("E-MODEL", run.name, found, f"this version, {__version__}", fix))
+        raise UsageError(Problem("E-MODEL", name, found, f"this version, {__version__}", fix))
 
 
 def _of_mlflow(uri: str, tracking_uri: str | None) -> Config:

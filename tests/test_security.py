@@ -41,6 +41,13 @@ NETWORK = {
     *("huggingface_hub", "torch.hub", "pynetdicom", "dicomweb_client"),
 }
 
+ARCHIVES = {"zipfile", "tarfile", "zipimport", "py7zr", "rarfile", "patoolib", "libarchive"}
+UNPACKS = {"extractall", "unpack_archive"}
+# A file of medseg, the archives it opens, and why it may.
+OPENED = {
+    ("medseg/engine/checkpoints.py", "zipfile"): "looks at the pickle of a checkpoint, in memory"
+}
+
 # A file, what it does, and why it may.
 EXEMPT = {
     ("medseg/bundle/specification.py", "torch.jit.load"): "reads the script it wrote itself",
@@ -171,6 +178,52 @@ def test_every_exemption_is_needed():
 def test_no_import_asks_the_network():
     found = {told(file): asked(file.read_text("utf-8")) for file in PYTHON}
     assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+def archives(source):
+    """Return the modules for archives that a file imports, and what it calls to unpack others."""
+    tree = parsed(source)
+    names = imported(tree)
+    found = {name.split(".")[0] for name in names.values()} & ARCHIVES
+    found |= {each.split(".")[0] for each in _imported_modules(tree)} & ARCHIVES
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return sorted(found | (attributes & UNPACKS))
+
+
+def _imported_modules(tree):
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return [
+        name
+        for node in nodes
+        for name in (
+            [each.name for each in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+        )
+    ]
+
+
+def test_no_archive_is_opened():
+    files = {told(file): file for file in PYTHON if told(file).startswith("medseg/")}
+    found = {
+        (name, each) for name, file in files.items() for each in archives(file.read_text("utf-8"))
+    }
+    assert found == {*OPENED}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        pytest.param("import zipfile", ["zipfile"], id="zip"),
+        pytest.param("import zipfile as z\nz.ZipFile(p)", ["zipfile"], id="by another name"),
+        pytest.param("def f():\n    from tarfile import open", ["tarfile"], id="in a function"),
+        pytest.param("import shutil\nshutil.unpack_archive(p)", ["unpack_archive"], id="shutil"),
+        pytest.param("given.extractall(out)", ["extractall"], id="somebody else's archive"),
+        pytest.param("import gzip, zlib\nzlib.decompressobj()", [], id="streams of one file"),
+    ],
+)
+def test_archives_are_seen(source, found):
+    assert archives(source) == found
 
 
 @pytest.mark.parametrize(

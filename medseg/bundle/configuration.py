@@ -112,6 +112,9 @@ def find_bundle(target: str | Path) -> Bundle:
         raise UsageError(
             Problem("E-BUNDLE", str(target), "has no folder configs", "a MONAI bundle", "see docs")
         )
+    if path.is_file():
+        fix = "unpack it first if it is an archive: medseg opens none"
+        raise UsageError(Problem("E-BUNDLE", str(target), "is a file", "a bundle's folder", fix))
     return Bundle(shipped("bundles", path.name))
 
 

@@ -122,7 +122,7 @@ def remember(path: Path) -> None:
 def _files(path: Path) -> dict[str, Path]:
     """Return the files that decide what runs, by their names in the folder."""
     if path.is_file():
-        return {path.name: path}
+        return {path.name: path} if path.suffix in _PLAIN else {}
     found = [file for file in [path / "config.json"] if file.is_file()]
     if (path / "configs").is_dir():
         found += [file for file in path.rglob("*") if _decides(file, path)]

@@ -11,13 +11,15 @@ file's or folder's own name where it is left out; ``series`` which of several DI
 """
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medseg.errors import DataError, Problem
+from medseg.errors import DataError, Problem, UsageError
+from medseg.io import strict_json
 
 SUFFIXES = (".csv", ".json")
 MAX_BYTES = 1 << 26
@@ -46,7 +48,7 @@ def read_study_list(path: Path) -> list[Study]:
     for place, row in _rows(path):
         fault = _fault_of(row)
         if fault:
-            problems.append(Problem("E-LIST", f"{path} {place}", fault, "see the documentation"))
+            problems.append(Problem("E-LIST", f"{path} {place}", fault, fix=_suggestion(row)))
         else:
             told = {key: str(value) for key, value in row.items() if value not in ("", None)}
             image = path.parent / told.pop("image")
@@ -70,9 +72,12 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             raise DataError(Problem("E-LIST", str(path), f"is no CSV: {fault}")) from fault
         return
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as fault:
-        raise DataError(Problem("E-LIST", str(path), f"is no JSON: {fault}")) from fault
+        content = strict_json.parsed(path, text)
+    except UsageError as fault:
+        rows = (
+            replace(row, code="E-LIST", found=f"is no JSON: {row.found}") for row in fault.problems
+        )
+        raise DataError(*rows) from fault
     if not isinstance(content, list):
         raise DataError(Problem("E-LIST", str(path), "is no list", '[{"image": "…"}, …]'))
     for number, row in enumerate(content, 1):
@@ -92,9 +97,19 @@ def _text(path: Path) -> str:
         raise DataError(Problem("E-LIST", str(path), "is no text in UTF-8")) from error
 
 
+def _unknown(row: Mapping[str, Any]) -> list[str]:
+    return [str(key) for key in row if key not in _COLUMNS]
+
+
+def _suggestion(row: Mapping[str, Any]) -> str:
+    """Return the column that was meant where one is misspelt."""
+    near = [get_close_matches(key, _COLUMNS, n=1) for key in _unknown(row)]
+    return next((f"did you mean {names[0]!r}?" for names in near if names), "see docs/predict.md")
+
+
 def _fault_of(row: Mapping[str, Any]) -> str:
     """Return what is wrong with a row; nothing where it is sound."""
-    if unknown := [str(key) for key in row if key not in _COLUMNS]:
+    if unknown := _unknown(row):
         return f"has {', '.join(unknown)}, and only {', '.join(_COLUMNS)} are known"
     if wrong := [key for key, value in row.items() if not isinstance(value, str | int | None)]:
         return f"{wrong[0]} is no text"

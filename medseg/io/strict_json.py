@@ -21,7 +21,14 @@ def read(path: Path) -> dict[str, Any]:
         UsageError: The file cannot be read, is too large, no JSON, holds no object, or has a key
             twice.
     """
-    text = _text(path)
+    content = parsed(path, _text(path))
+    if not isinstance(content, dict):
+        raise UsageError(_problem(path, "holds no object", "{…}"))
+    return content
+
+
+def parsed(path: Path, text: str) -> Any:  # noqa: ANN401 - whatever the text holds
+    """Return what a JSON text holds; `path` is what faults name. See `read`."""
     try:
         content = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
@@ -32,8 +39,6 @@ def read(path: Path) -> dict[str, Any]:
         raise UsageError(_problem(path, found, f"at most {MAX_DEPTH} levels")) from error
     except _TwiceError as error:
         raise UsageError(*_places(path, text, error)) from error
-    if not isinstance(content, dict):
-        raise UsageError(_problem(path, "holds no object", "{…}"))
     if _depth(content) > MAX_DEPTH:
         found = f"nested deeper than {MAX_DEPTH} levels"
         raise UsageError(_problem(path, found, f"at most {MAX_DEPTH} levels"))

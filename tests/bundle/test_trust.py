@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import zipfile
 
 import pytest
 from changed_bundle import change, copied
@@ -132,7 +133,8 @@ def test_a_run_from_elsewhere_is_refused(tmp_path, canary):
 def test_a_run_may_say_where_its_things_lie(tmp_path):
     places = {"output_dir": "/a/b", "store_dir": "/c d", "split_file": "/e/f", "weights": "a/b"}
     (tmp_path / "config.json").write_text(json.dumps(places))
-    assert open_run(tmp_path).config == {**places, "output_dir": str(tmp_path)}
+    own = {"output_dir": str(tmp_path), "split_file": str(tmp_path / "splits.json")}
+    assert open_run(tmp_path).config == {**places, **own}
 
 
 def test_what_was_made_here_is_remembered(tmp_path):
@@ -231,3 +233,20 @@ def test_one_thing_at_a_time(strange, capsys):
 
 def test_nothing_is_told_of_what_is_shipped():
     assert [told(resources.shipped("bundles", name)) for name in NAMES] == [[]] * len(NAMES)
+
+
+def test_an_archive_is_no_bundle_and_is_not_opened(tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    archive = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("../../out", "of the folder")
+        content.writestr("configs/metadata.json", "{}")
+    for words in (["run"], ["bundle", "check"], ["predict", "-o", "out"]):
+        assert main([*words, str(archive), *["."] * (words[0] == "predict")]) == 2
+        told = capsys.readouterr().err
+        assert "error[E-BUNDLE]" in told
+        assert "medseg opens none" in told
+    assert main(["bundle", "trust", str(archive)]) == 2
+    assert "is no bundle, run or configuration" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty", "bundle.zip"]

@@ -12,8 +12,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from random_bundle import random_bundle
 from untrained_run import untrained_run
 
+from medseg import runs
 from medseg.data import read_manifest, read_scans
 from medseg.engine.tracking import Tracker, default_uri
 from medseg.errors import DataError, UsageError
@@ -117,6 +119,16 @@ def test_a_run_of_another_major_version_is_refused(run, tmp_path):
     (copy / "provenance.json").write_text('{"medseg": "99.1.0"}')
     with pytest.raises(UsageError, match=r"E-MODEL.*made by medseg 99\.1\.0"):
         inference_config(copy, {})
+
+
+def test_other_models_of_another_major_version_are_refused(tmp_path, monkeypatch):
+    told = {"medseg": "99.1.0"}
+    monkeypatch.setattr(runs, "_of_mlflow", lambda *_: {"origin": told})
+    with pytest.raises(UsageError, match=r"E-MODEL\]: models:/any@best: was made by medseg 99"):
+        inference_config("models:/any@best", {})
+    monkeypatch.setattr(runs, "_origin", lambda *_: told)
+    with pytest.raises(UsageError, match=r"E-MODEL\]: own: was made by medseg 99\.1\.0"):
+        inference_config(random_bundle(tmp_path / "own"), {})
 
 
 def test_a_volume_without_spacing_is_refused(model):
