@@ -6,10 +6,13 @@ what was done is done once, but for files that a killed worker had begun to writ
 """
 
 import logging
+import math
 import re
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,7 +29,7 @@ Lost = Callable[[T, Problem], R]
 
 # What stops once may be another's fault, such as a machine that had no memory left.
 TRIES = 3
-_LOOK_AGAIN_S = 1.0
+_LOOK_AGAIN_S, _PATIENCE_S = 1.0, 60.0
 _SHORT_OF_MEMORY = re.compile(r"OUT_OF_MEMORY|low on memory|memory pressure \(OOM\)")
 _log = logging.getLogger("medseg")
 
@@ -107,8 +110,9 @@ class _Pool:
     def __init__(self, work: list[Any], place: Place, needs: Needs) -> None:
         self.needs = needs
         self.free: list[_Hand] = []
-        self._beginning: dict[Any, _Hand] = {}
-        self._busy: dict[Any, tuple[_Hand, int]] = {}
+        self._beginning: dict[Future[Any], _Hand] = {}
+        self._busy: dict[Future[Any], tuple[_Hand, int]] = {}
+        self._told_s = time.monotonic() + _PATIENCE_S
         self._failed = 0
         self._made_of = (work, place)
         self._actor = ray.remote(Worker).options(
@@ -123,23 +127,27 @@ class _Pool:
         room = max(fitting(self.needs), 1) - there - len(self._busy)
         for _ in range(min(room, waiting - there)):
             actor = self._actor.remote(*self._made_of)
-            self._beginning[actor.node.remote()] = _Hand(actor)
+            self._beginning[actor.node.remote().future()] = _Hand(actor)
 
     def give(self, number: int, task: object) -> None:
         """Hand a task to a free worker."""
         hand = self.free.pop()
-        self._busy[hand.actor.do.remote(task)] = (hand, number)
+        self._busy[hand.actor.do.remote(task).future()] = (hand, number)
 
     def wait(self) -> Iterator[tuple[int, Answer | _Death]]:
         """Yield the tasks that ended, a moment from now at the latest, and how."""
-        pending = [*self._busy, *self._beginning]
-        for reference in ray.wait(pending, timeout=_LOOK_AGAIN_S)[0]:
-            if reference in self._beginning:
-                self._begun(reference)
-                continue
-            hand, number = self._busy.pop(reference)
+        # Not in ray.wait, which makes every signal a Ctrl-C.
+        ended = wait([*self._busy, *self._beginning], _LOOK_AGAIN_S, FIRST_COMPLETED).done
+        if not self._busy and time.monotonic() > self._told_s:
+            self._told_s = math.inf
+            found = "no worker has begun yet: others may be using the cluster"
+            _log.warning("%s", Problem("W-WAIT", "Ray", found, level="warning"))
+        for ready in ended & self._beginning.keys():
+            self._begun(ready)
+        for told in ended & self._busy.keys():
+            hand, number = self._busy.pop(told)
             try:
-                answer = ray.get(reference)
+                answer = told.result()
             except RayTaskError as error:  # what the work returned cannot be sent
                 answer = Answer(error=error)
             except RayError as error:
@@ -150,10 +158,10 @@ class _Pool:
             self.free.append(hand)
             yield number, answer
 
-    def _begun(self, reference: Any) -> None:  # noqa: ANN401 - a reference of Ray's
-        hand = self._beginning.pop(reference)
+    def _begun(self, ready: Future[Any]) -> None:
+        hand = self._beginning.pop(ready)
         try:
-            self.free.append(hand._replace(node=ray.get(reference)))
+            self.free.append(hand._replace(node=ready.result()))
             self._failed = 0
         except RayError as error:
             self._failed += 1

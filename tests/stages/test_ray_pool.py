@@ -97,6 +97,14 @@ def test_more_than_a_machine_has_is_asked_of_none(machines):
         list(machines.spread(square, [3], needs=Needs(gpus=1)))
 
 
+def test_that_nobody_begins_is_told_once(machines, monkeypatch, caplog):
+    monkeypatch.setattr("medseg.stages.ray_pool._PATIENCE_S", 0.0)
+    assert list(machines.spread(square, [3], needs=ONE)) == [9]
+    assert [r.getMessage() for r in caplog.records] == [
+        "warning[W-WAIT]: Ray: no worker has begun yet: others may be using the cluster."
+    ]
+
+
 def test_the_device_is_one_of_the_cluster(machines, monkeypatch):
     assert device_of("auto", machines) == device_of("cpu", machines) == "cpu"
     with pytest.raises(ResourceError, match=r"E-DEVICE.*no machine of the cluster"):
