@@ -127,7 +127,9 @@ def predict(state: State, /, *, out: Path, **asked: Any) -> None:  # noqa: ANN40
         written = [{"scan_id": row["scan_id"], "files": [*row["files"]]} for row in rows]
         click.echo(json.dumps({"out": str(out), "studies": written}))
     elif state.verbosity >= 0:
-        click.echo(f"{out}: {len(rows)} studies; see report.html")
+        from medseg.io.remote_work import address_of
+
+        click.echo(f"{address_of(out)}: {len(rows)} studies; see report.html")
 
 
 def _wanted(out: Path, asked: dict[str, Any], others: "Machines | None") -> "Segmentation":

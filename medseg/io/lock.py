@@ -3,7 +3,8 @@
 The lock is a file, ``medseg.lock`` in the folder, made in one step together with what it says: who
 holds it, on which machine, and since when. It goes when the work ends. One that a killed process
 left is taken over without a word, which this machine can judge for its own processes only: a lock
-from another machine, or from another container, is refused until somebody removes it.
+from another machine, or from another container, is refused until somebody removes it, unless a
+scheduler has started the same job again: Slurm, or whoever sets ``MEDSEG_JOB``.
 
 No lock is renewed while the work goes on. A process that stands still, for its machine sleeps or
 its disk does not answer, would lose such a lock, and wake up beside the next one.
@@ -75,9 +76,25 @@ def holder() -> Holder:
         "process": _began(os.getpid()),
         "machine": _machine(),
         "boot": _text(_BOOT),
-        "container": str(_CONTAINER.readlink()) if _CONTAINER.exists() else "",
+        "container": _container(),
+        **_job(),
         "token": uuid.uuid4().hex,
     }
+
+
+def _job() -> Holder:
+    """Return which start of which job this is; empty where no scheduler says so.
+
+    A scheduler starts a job again only when its start before has ended, wherever that was.
+    """
+    if name := os.environ.get("MEDSEG_JOB"):
+        return {"job": name, "start": f"{_machine()} {_text(_BOOT)} {_container()}"}
+    name = os.environ.get("SLURM_JOB_ID", "")
+    return {"job": name and f"slurm {name}", "start": os.environ.get("SLURM_RESTART_COUNT", "0")}
+
+
+def _container() -> str:
+    return str(_CONTAINER.readlink()) if _CONTAINER.exists() else ""
 
 
 def refused(path: str, held: Holder, *, fix: str) -> ResourceError:
@@ -161,6 +178,8 @@ def require_dead(path: Path | str, held: Holder, own: Holder) -> None:
     Raises:
         ResourceError: It is somebody's (E-LOCKED).
     """
+    if own["job"] and held.get("job") == own["job"] and held.get("start") != own["start"]:
+        return
     wait = "wait until it is done, or stop it"
     if held.get("machine") != own["machine"] or not isinstance(held.get("pid"), int):
         raise refused(str(path), held, fix=f"{wait}; if it is dead, remove {path}")

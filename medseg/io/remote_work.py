@@ -9,7 +9,7 @@ folder of predictions goes through; of a folder of the disk it only takes the lo
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from medseg.errors import MedsegError
@@ -80,10 +80,14 @@ def brought(folder: Path, *, pattern: str = "") -> Path:
 
     Args:
         folder: Any.
-        pattern: Bring only files of such names, from the folder on.
+        pattern: Bring only files of such names, from the folder on, whoever is at work there.
+
+    Raises:
+        ResourceError: Another process of this machine is at work there (E-LOCKED).
     """
     if copy := _copy_of(folder):
-        copy.fetch(copy.name_of(folder), pattern=pattern)
+        with nullcontext() if pattern else locked(folder):
+            copy.fetch(copy.name_of(folder), pattern=pattern)
     return folder
 
 

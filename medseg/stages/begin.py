@@ -13,6 +13,7 @@ from medseg.data.phantom import TWINS, is_phantom, write_phantom
 from medseg.engine.device import device_of
 from medseg.errors import Problem, UsageError
 from medseg.io.lock import locked
+from medseg.io.remote_work import brought
 from medseg.runs import Run, latest_run, new_run
 from medseg.stages.display import Display
 from medseg.stages.engines import Machines
@@ -64,6 +65,8 @@ def begin(request: Request, display: Display) -> Run:
     """
     bundle, experiment = find_bundle(request.target), experiment_of(request)
     before = latest_run(experiment, fold=request.fold)
+    if before and (request.resume or "prepare" not in request.stages):
+        brought(before.folder)
     if not _is_new(request, before):
         if before is None:
             found = f"holds no run of fold {request.fold}"

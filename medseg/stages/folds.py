@@ -6,6 +6,7 @@ from dataclasses import replace
 from medseg.data import read_splits
 from medseg.engine.tracking import Tracker
 from medseg.errors import Problem, UsageError
+from medseg.io.remote_work import brought
 from medseg.metrics.summary import summarise
 from medseg.report.scores import as_plain, read_csv, summary_text, write_csv
 from medseg.runs import Run, latest_folder, latest_run, new_run
@@ -53,7 +54,7 @@ def _study(request: Request, folds: Sequence[int], display: Display) -> Run:
     config = dict(first.config) if first else configured(request, display)
     config["fold"] = ",".join(map(str, folds)) or "all"
     before = latest_folder(experiment, KIND) if request.resume else None
-    return Run(before, config) if before else new_run(experiment, config, kind=KIND)
+    return Run(brought(before), config) if before else new_run(experiment, config, kind=KIND)
 
 
 def _each(request: Request, folds: Sequence[int], study: Run, display: Display) -> Iterator[Run]:
@@ -73,7 +74,7 @@ def _each(request: Request, folds: Sequence[int], study: Run, display: Display) 
 def _one(request: Request, fold: int, study: Run, display: Display) -> Run:
     display.say(f"fold {fold}")
     before = latest_run(experiment_of(request), fold=fold) if request.resume else None
-    own = before if before and before.parent == study.name else None
+    own = before if before and brought(before.folder) and before.parent == study.name else None
     if own and own.read("summary.json"):
         return own
     return run(replace(request, fold=fold, resume=own is not None), display, parent=study)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.errors import PartialError
+from medseg.errors import PartialError, Problem, UsageError
+from medseg.io.remote_work import address_of
 from medseg.pipeline import Folds, parts, read_pipeline
 from medseg.runs import Run
 from medseg.stages.begin import Request
@@ -39,6 +40,7 @@ def run_pipeline(
         PartialError: Some runs failed; the outcome tells of the others.
         MedsegError: All runs failed.
     """
+    _require_here(request)
     pipeline, demo = read_pipeline(path), request.demo or request.data is None
     chosen = parts(pipeline, path, demo=demo)
     configs = configs_of(chosen, request, display)
@@ -62,6 +64,18 @@ def run_pipeline(
     display.say(f"pipeline: {parent.folder}")
     _require_all(done)
     return parent
+
+
+def _require_here(request: Request) -> None:
+    """Refuse to let other machines write runs into a copy that only this one has.
+
+    Raises:
+        UsageError: The output is an object store's.
+    """
+    address = address_of(request.output)
+    if request.machines and address != str(request.output):
+        found, fix = "is sent from this machine only", "name a folder that all machines see"
+        raise UsageError(Problem("E-REMOTE", address, found, "--engine local", fix))
 
 
 def _require_all(attempts: Sequence[Attempt]) -> None:

@@ -1,7 +1,9 @@
 """Track: the MLflow run that belongs to a run folder."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,12 @@ from medseg.engine.provenance import portable_values
 from medseg.engine.settings import parameters
 from medseg.engine.tracking import Tracker, default_uri, source_tags
 from medseg.engine.tracking_system import watching
-from medseg.io.remote_work import owned
+from medseg.errors import Problem
+from medseg.io.remote_work import address_of, owned
 from medseg.runs import Run
 from medseg.stages.session import kept, session
+
+_log = logging.getLogger(__name__)
 
 # What stands in MLflow where a run has folders of this machine: names beside the configuration.
 _PLACES = {
@@ -41,6 +46,8 @@ def tracked(
 
 @contextmanager
 def _opened(run: Run, uri: str | None, *, output: Path, parent: Run | None) -> Iterator[Tracker]:
+    if uri is None:
+        _tell_of_store(output)
     told = session(run, parent=parent.name if parent else None)
     params = parameters(run.config)
     tracker = Tracker(
@@ -63,6 +70,16 @@ def _opened(run: Run, uri: str | None, *, output: Path, parent: Run | None) -> I
         # A store that was away may have taken the run only now.
         if tracker.run_id != told["mlflow_run_id"]:
             run.write("provenance.json", {**told, "mlflow_run_id": tracker.run_id})
+
+
+@cache
+def _tell_of_store(output: Path) -> None:
+    """Warn, once, that the store of an output in an object store is not there."""
+    if (address := address_of(output)) != str(output):
+        found = "MLflow's database stays in the copy on this machine"
+        fix = "name a server with --tracking-uri to see runs of all machines together"
+        problem = Problem("W-TRACKING-LOCAL", address, found, fix=fix, level="warning")
+        _log.warning("%s", problem)
 
 
 def _shown(name: str) -> str:

@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python tests/faults/remote_kill_driver.py FOLDER POINTS
 
-POINTS are numbers or names of what is sent, such as ``put last.pt#2``, separated by commas, or
-``every``: the process is killed before that is sent. What the store holds is judged, then a
+POINTS are names of what is sent, such as ``put last.pt#2`` for the second time, or ``every``, with
+commas between them: the process is killed before it. What the store holds is judged, then a
 process with an empty folder of copies goes on, and its end is compared with that of a training that
 nobody killed. A JSON line a trial goes to the standard output.
 """
@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import sys
-from collections import Counter
 from pathlib import Path
 
 from killed_training import SETTINGS, TIMED, TIMES, digest, saved
@@ -84,7 +83,7 @@ def _watch(tell_, kill_at):
         if name:
             passed.append(f"{name} {place.path.rpartition('/')[2]}")
             os.write(tell_, f"{passed[-1]}\n".encode())
-            if len(passed) == kill_at:
+            if f"{passed[-1]}#{passed.count(passed[-1])}" == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
         return called(place, call, *words)
 
@@ -103,12 +102,11 @@ def outcome(folder):
     }
 
 
-def trial(folder, store, number, expected, label):
-    name = f"trial{number}"
-    code, _, finished = forked(folder, store.address(name), resume=False, kill_at=number)
+def trial(folder, store, name, expected, *, point):
+    code, _, finished = forked(folder, store.address(name), resume=False, kill_at=point)
     there = store.fill(name, folder / name)
     runs = sorted(path.parent for path in there.glob("*/*/config.json"))
-    row = {"point": label, "code": code, "finished": finished, "runs": len(runs)}
+    row = {"point": point, "code": code, "finished": finished, "runs": len(runs)}
     if runs:
         run = open_run(runs[0])
         row |= {"unreadable": _unreadable(run), "lost": finished - saved(run)}
@@ -133,6 +131,12 @@ def _unreadable(run):
     return bad
 
 
+def every(folder, store):
+    """Return all points of a training that nobody kills."""
+    _, sent, _ = forked(folder, store.address("whole"), resume=False)
+    return [f"{name}#{sent[: n + 1].count(name)}" for n, name in enumerate(sent)]
+
+
 def main(folder, wanted):
     os.environ["MEDSEG_CACHE"] = str(folder / "cache")
     write_phantom(folder / "data", patients=3, days=2, tiny=True)
@@ -142,16 +146,9 @@ def main(folder, wanted):
     os.environ.update(store.environment)
     forget()
     try:
-        _, sent, _ = forked(folder, store.address("whole"), resume=False)
-        count = Counter()
-        labels = []
-        for label in sent:
-            count[label] += 1
-            labels.append(f"{label}#{count[label]}")
-        words = labels if wanted == "every" else wanted.split(",")
-        for word in words:
-            number = int(word) if word.isdigit() else labels.index(word) + 1
-            row = trial(folder, store, number, expected, labels[number - 1])
+        points = every(folder, store) if wanted == "every" else wanted.split(",")
+        for number, point in enumerate(points):
+            row = trial(folder, store, f"trial{number}", expected, point=point)
             sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
     finally:

@@ -10,7 +10,9 @@ import pytest
 from medseg.errors import ResourceError
 from medseg.io.atomic import replacing
 
-HOST = "".join(c for c in socket.gethostname() if c.isalnum())
+
+def host():
+    return "".join(c for c in socket.gethostname() if c.isalnum())
 
 
 def dead_process():
@@ -53,11 +55,11 @@ def test_verify_sees_the_whole_temporary_file_under_the_same_suffix(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path):
-    orphan = tmp_path / f".tmp-{dead_process()}@{HOST}-a.txt"
-    of_another_file = tmp_path / f".tmp-{dead_process()}@{HOST}-b.txt"
-    of_a_living_process = tmp_path / f".tmp-{os.getppid()}@{HOST}-a.txt"
-    of_somebody_else = tmp_path / f".tmp-notes@{HOST}-a.txt"
-    of_another_machine = tmp_path / f".tmp-{dead_process()}@{HOST}x-a.txt"
+    orphan = tmp_path / f".tmp-{dead_process()}@{host()}-a.txt"
+    of_another_file = tmp_path / f".tmp-{dead_process()}@{host()}-b.txt"
+    of_a_living_process = tmp_path / f".tmp-{os.getppid()}@{host()}-a.txt"
+    of_somebody_else = tmp_path / f".tmp-notes@{host()}-a.txt"
+    of_another_machine = tmp_path / f".tmp-{dead_process()}@{host()}x-a.txt"
     kept = [of_another_file, of_a_living_process, of_somebody_else, of_another_machine]
     for path in (orphan, *kept):
         path.write_bytes(b"half")
@@ -83,7 +85,7 @@ def test_a_process_that_may_not_be_signalled_is_alive(tmp_path, monkeypatch):
     def forbidden(_pid, _signal):
         raise PermissionError
 
-    theirs = tmp_path / f".tmp-1@{HOST}-a.txt"
+    theirs = tmp_path / f".tmp-1@{host()}-a.txt"
     theirs.write_bytes(b"half")
     monkeypatch.setattr(os, "kill", forbidden)
     with replacing(tmp_path / "a.txt") as stream:

@@ -24,6 +24,12 @@ with medseg.io.lock.locked(medseg.io.lock.Path(sys.argv[1])):
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_scheduler(monkeypatch):
+    for name in ("MEDSEG_JOB", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def left(folder, **changes):
     """Leave a lock as another process of this machine did, which lives unless it is changed."""
     folder.mkdir(exist_ok=True)
@@ -98,6 +104,55 @@ def test_of_four_that_ask_at_once_one_gets_it(before, tmp_path):
 def test_what_cannot_be_at_work_any_more_is_taken_over(changes, tmp_path):
     with locked(left(tmp_path / "run", **changes)):
         assert json.loads((tmp_path / "run" / LOCK).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("held", "own"),
+    [
+        pytest.param(
+            {"job": "slurm 7", "start": "0"},
+            {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"},
+            id="requeued by Slurm",
+        ),
+        pytest.param({"job": "pod", "start": "before"}, {"MEDSEG_JOB": "pod"}, id="as it is told"),
+    ],
+)
+def test_the_lock_of_a_job_s_start_before_is_taken_over(held, own, tmp_path, monkeypatch):
+    folder = left(tmp_path / "run", machine="another", **held)
+    with pytest.raises(ResourceError, match="E-LOCKED"), locked(folder):
+        pytest.fail("without a scheduler nobody knows")
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with locked(folder):
+        assert json.loads((folder / LOCK).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("held", "own"),
+    [
+        pytest.param(
+            {"job": "slurm 7", "start": "1", "machine": "another"},
+            {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"},
+            id="two tasks of one start",
+        ),
+        pytest.param(
+            {"job": "slurm 7", "machine": "another"}, {"SLURM_JOB_ID": "8"}, id="another job"
+        ),
+    ],
+)
+def test_the_lock_of_another_task_is_not_taken_over(held, own, tmp_path, monkeypatch):
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    folder = left(tmp_path / "run", **held)
+    with pytest.raises(ResourceError, match="E-LOCKED"), locked(folder):
+        pytest.fail("it may be at work")
+
+
+def test_two_processes_of_one_start_do_not_take_each_other_s(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSEG_JOB", "pod")
+    folder = left(tmp_path / "run")
+    with pytest.raises(ResourceError, match="E-LOCKED"), locked(folder):
+        pytest.fail("it is at work")
 
 
 def test_a_child_that_nobody_waited_for_is_dead(tmp_path):

@@ -18,6 +18,10 @@ from medseg.io.lock import LOCK, holder, locked
 from medseg.io.remote import Remote, create, files_of, known, place_of, replaced
 from medseg.io.remote_copy import Copy
 from medseg.io.remote_work import address_of, brought, local_copy, owned, working_folder
+from medseg.stages.begin import Request
+from medseg.stages.display import Silent
+from medseg.stages.pipeline import run_pipeline
+from medseg.stages.track import _tell_of_store
 
 
 def write(path, content):
@@ -388,3 +392,30 @@ def test_what_the_store_says_it_holds_is_what_is_there(s3):
     (facts,) = files_of(place).values()
     assert facts == known(place.below("a.txt"))
     assert facts.size == 3
+
+
+def test_a_run_that_another_process_of_this_machine_works_on_is_not_fetched(s3):
+    folder = working_folder(s3.address("runs")) / "run"
+    with owned(folder):
+        write(folder / "a.txt", b"one")
+    s3.write("runs/run/a.txt", b"1")
+    with locked(folder):
+        with pytest.raises(ResourceError, match=r"E-LOCKED.*run: process"):
+            brought(folder)
+        assert (folder / "a.txt").read_bytes() == b"one"
+
+
+def test_runs_of_many_machines_are_not_sent_from_one(s3, tmp_path):
+    output = working_folder(s3.address("runs"))
+    asked = Request("x", output=output, machines=object())
+    with pytest.raises(UsageError, match=r"E-REMOTE.*s3://.*/runs: is sent from this machine only"):
+        run_pipeline(tmp_path / "x.yaml", asked, Silent())
+
+
+def test_where_mlflow_keeps_runs_of_a_store_is_told_once(s3, caplog):
+    output = working_folder(s3.address("runs"))
+    for _ in range(2):
+        _tell_of_store(output)
+    (record,) = caplog.records
+    assert "W-TRACKING-LOCAL" in record.getMessage()
+    assert "--tracking-uri" in record.getMessage()
