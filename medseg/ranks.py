@@ -141,10 +141,15 @@ def _tell_ignite() -> None:
     os.environ.update(before)
 
 
-def _lost(fault: RuntimeError) -> bool:
-    """Whether a fault is one of the way between processes."""
-    words = ("gloo", "NCCL", "Connection", "connection", "Timed out", "Socket")
-    return isinstance(fault, dist.DistError) or any(word in str(fault) for word in words)
+def _lost(fault: BaseException | None) -> bool:
+    """Whether a fault, or what was behind it, is one of the way between processes."""
+    words = ("gloo", "NCCL", "onnection", "Timed out", "Socket")
+    while fault is not None:
+        told = isinstance(fault, RuntimeError) and any(word in str(fault) for word in words)
+        if told or isinstance(fault, dist.DistError):
+            return True
+        fault = fault.__cause__ or fault.__context__
+    return False
 
 
 _met: list[Store] = []

@@ -7,7 +7,7 @@ each process draws its own dropout.
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from medseg import ranks
 from medseg.errors import Problem, UsageError
+from medseg.queries import RefinedQueries
 
 Scores = list[tuple[float | None, ...]]
 
@@ -67,23 +68,30 @@ def distributed(
 def _teaches_all(network: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
     """Whether each step gives each parameter a gradient; nobody keeps the results of this one.
 
-    What proposes segments may have none to learn from in another step.
+    What refines its queries has noised ones where an image shows something, and none elsewhere.
     """
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     parameters = [each for each in network.parameters() if each.requires_grad]
     devices = [inputs[0].device] if inputs[0].is_cuda else []
     with torch.random.fork_rng(devices), torch.enable_grad():
         output = network(*inputs)
-        logits = [output] if isinstance(output, Tensor) else list(output)
-        if not all(isinstance(each, Tensor) for each in logits):
+        if isinstance(output, RefinedQueries):
             gradients: tuple[Tensor | None, ...] = (None,)
         else:
-            total = torch.stack([each.float().sum() for each in logits]).sum()
+            total = torch.stack([each.float().sum() for each in _tensors(output)]).sum()
             gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     with torch.no_grad():
         for name, buffer in network.named_buffers():
             buffer.copy_(buffers[name])
     return all(gradient is not None for gradient in gradients)
+
+
+def _tensors(output: Tensor | Iterable[Any] | None) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    else:
+        for part in output or ():
+            yield from _tensors(part)
 
 
 def draw_apart(seed: int) -> None:

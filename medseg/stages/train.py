@@ -3,7 +3,9 @@
 import json
 import logging
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from ignite.engine import Events
 from torch import nn
 
 from medseg import ranks
-from medseg.bundle import Opened
+from medseg.bundle import Config, Opened
+from medseg.bundle.trust import require_data
 from medseg.data import read_manifest
 from medseg.data.phantom import is_phantom
 from medseg.engine.checkpoint_files import BEST, LAST
@@ -29,7 +32,7 @@ from medseg.engine.tracking import Tracker
 from medseg.errors import MedsegError, Problem, Stopped, UsageError
 from medseg.report.epochs import curves
 from medseg.report.figures import save
-from medseg.runs import Run
+from medseg.runs import Run, open_run
 from medseg.stages.display import Display, Silent
 from medseg.stages.watch import TOLD, Watch, epochs_of, keep, told
 
@@ -50,8 +53,9 @@ def train(run: Run, tracker: Tracker, display: Display) -> None:
         Stopped: A signal asked to stop; the last checkpoint is written.
     """
     config = {**run.config, "device": ranks.placed(run.config["device"])}
-    with ranks.leading(json.dumps([str(run.folder), run.config]), config["device"]):
-        network = _trained(Run(run.folder, config), tracker, display)
+    task = json.dumps(_task(run)) if ranks.leads() else ""
+    with ranks.leading(task, config["device"]):
+        network = _trained(lambda: Run(run.folder, config), tracker, display)
     load_network(network, run.checkpoint)
     export_weights(run.folder / WEIGHTS, network, told=provenance_of(run.checkpoint))
     labels = read_manifest(run.config["manifest"]).labels
@@ -65,19 +69,35 @@ def join() -> None:
     """Take part in all that rank 0 trains, in silence: what there is to tell it tells."""
     logging.getLogger("medseg").setLevel(logging.CRITICAL)
     for name, task in ranks.following():
-        folder, config = json.loads(task)
+        folder, changed = json.loads(task)
+        changed["device"] = ranks.placed(changed["device"])
+        opened = partial(_opened, Path(folder), changed)
         with suppress(MedsegError, Stopped), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config["device"] = ranks.placed(config["device"])
-            with ranks.together(config["device"], name=name):
-                _trained(Run(Path(folder), config), Unlogged(), Silent())
+            with ranks.together(changed["device"], name=name):
+                _trained(opened, Unlogged(), Silent())
 
 
-def _trained(run: Run, tracker: Steps, display: Display) -> nn.Module:
+def _task(run: Run) -> tuple[str, Config]:
+    """Return what leads others to a run: its folder, and what it does otherwise this time."""
+    written = run.read("config.json")
+    changed = {k: value for k, value in run.config.items() if written.get(k, ...) != value}
+    return str(run.folder.resolve()), {**changed, "device": run.config["device"]}
+
+
+def _opened(folder: Path, changed: Config) -> Run:
+    """Return the run that others are led to, which is code: what is not trusted here is refused."""
+    run = open_run(folder)
+    require_data(changed, folder)
+    return Run(run.folder, {**run.config, **changed})
+
+
+def _trained(begun: Callable[[], Run], tracker: Steps, display: Display) -> nn.Module:
     """Return the network as it is after the last step."""
-    labels = read_manifest(run.config["manifest"]).labels
-    opened = Opened(run.config)
     with ranks.alike():
+        run = begun()
+        labels = read_manifest(run.config["manifest"]).labels
+        opened = Opened(run.config)
         opened["initialize"]  # first: a network begins with random weights
         trainer = opened["train::trainer"]
         evaluator = opened["validate::evaluator"]
