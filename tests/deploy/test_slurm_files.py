@@ -141,6 +141,15 @@ def test_a_job_that_starts_again_goes_on_with_the_run_that_it_began(
     assert ("--resume" in again) == resumes
 
 
+def test_fold_10_is_not_taken_for_fold_1(job, tmp_path):
+    folder = tmp_path / "runs" / "cells_unet" / "20260101-000000-fold10"
+    folder.mkdir(parents=True)
+    job("train", "cells_unet")
+    (folder / "config.json").write_text("{}")
+    assert "--resume" not in job("train", "cells_unet", SLURM_ARRAY_TASK_ID="1")["medseg"][0]
+    assert "--resume" in job("train", "cells_unet", SLURM_ARRAY_TASK_ID="10")["medseg"][0]
+
+
 def test_nodes_meet_at_the_address_that_slurm_has_for_the_first(job):
     given = {"SLURM_GPUS_ON_NODE": "8"}
     said_to = job("nodes", "cells_unet", "--seed", "3", code=0, **given)
