@@ -205,7 +205,10 @@ def to_the_end() -> Iterator[None]:
 def _meeting_point() -> Store:
     """Return the store that all processes of a launch see, each by its own connection."""
     if not _met:
-        _met.append(next(iter(rendezvous("env://", timeout=PATIENCE)))[0])
+        store = next(iter(rendezvous("env://", timeout=PATIENCE)))[0]
+        # What was left there before processes were started again, or in another number, is past.
+        count, size = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), os.environ["WORLD_SIZE"]
+        _met.append(PrefixStore(f"start {count} of {size}", store))
     return _met[0]
 
 
