@@ -104,11 +104,20 @@ def _told(error: Exception, *, as_json: bool) -> int:
         case _:
             found = " ".join(f"{type(error).__name__}: {error}".split())
             problems, code = (Problem("E-FAULT", "medseg", found, fix=_ADVICE),), 1
-    if as_json:
-        click.echo(json.dumps({"problems": [problem.as_dict() for problem in problems]}))
-    else:
-        click.echo(shown(problems), err=True)
+    told = json.dumps({"problems": [problem.as_dict() for problem in problems]})
+    # What is to be told may be that nothing can be written there.
+    if not (as_json and _said(told, err=False)):
+        _said(shown(problems), err=True)
     return code
+
+
+def _said(text: str, *, err: bool) -> bool:
+    """Print a text and return whether that was possible: a disk may be full, nobody may listen."""
+    try:
+        click.echo(text, err=err)
+    except OSError:
+        return False
+    return True
 
 
 def _usage(error: click.ClickException) -> Problem:

@@ -5,6 +5,9 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -227,3 +230,22 @@ def test_without_a_command_the_help_is_shown_and_the_code_is_2(capsys, words):
 def test_version(capsys):
     assert main(["-V"]) == 0
     assert capsys.readouterr().out.startswith("medseg, version ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    ("words", "full", "code"),
+    [
+        pytest.param(["data", "info", "uwmgi", "--json"], "stdout", 4, id="what is asked for"),
+        pytest.param(["data", "info", "nosuch", "--json"], "stdout", 2, id="a problem as JSON"),
+        pytest.param(["data", "info", "nosuch"], "stderr", 2, id="a problem"),
+    ],
+)
+def test_where_nothing_can_be_written_the_code_still_tells(words, full, code):
+    with Path("/dev/full").open("w") as nowhere:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {full: nowhere}
+        done = subprocess.run([sys.executable, "-m", "medseg", *words], **streams, check=False)
+    assert done.returncode == code
+    if full == "stdout":
+        assert done.stderr.startswith(b"error[E-")
+        assert len(done.stderr.splitlines()) == 1
