@@ -9,6 +9,7 @@ from tiny_scans import write_scan
 
 from medseg.errors import DataError, GeometryError, Problem
 from medseg.geometry import lpi_grid
+from medseg.io.images import read_source
 from medseg.io.nifti import write_image, write_label_map
 from medseg.labels import LabelSet, Organ
 from medseg.transforms import ReadMasksd, ReadVolumed, grid_of
@@ -45,6 +46,8 @@ def test_a_nifti_of_the_same_scan_reads_the_same(tmp_path):
     assert torch.equal(stacked.as_tensor(), filed.as_tensor())
     assert torch.equal(stacked.affine, filed.affine)
     assert torch.equal(filed.as_tensor(), read({"image": str(path)})["image"].as_tensor())
+    image = read_source(path)
+    assert (read({"image": path})["frame"], read({"image": path})["warnings"]) == image[2:]
 
 
 def test_all_damaged_slices_are_told_at_once(tmp_path):
