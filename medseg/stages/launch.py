@@ -24,6 +24,7 @@ from medseg.machine import cores
 RESTARTS = 3
 OUTCOME = "MEDSEG_OUTCOME"
 _LOOPBACK = "127.0.0.1"
+_HEEDED = 2
 
 
 def launch(words: Sequence[str], *, processes: int) -> int:
@@ -99,12 +100,17 @@ def _told(environment: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _passed_on(outcome: Path) -> Iterator[None]:
-    """Pass Ctrl-C and SIGTERM on: the processes are out of the terminal's reach."""
+    """Pass Ctrl-C and SIGTERM on: the processes are out of the terminal's reach.
+
+    From the third on they are killed: one that waits for another within torch heeds no signal.
+    """
+    asked = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         outcome.write_text(str(128 + number))
+        asked.append(number)
         for process in psutil.Process().children():
-            process.send_signal(number)
+            process.send_signal(number if len(asked) <= _HEEDED else signal.SIGKILL)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
