@@ -140,7 +140,9 @@ class Opened:
         try:
             return self._parser.get_parsed_content(part)
         except RuntimeError as error:
-            raise cause_of(error) or _refused(error) or error from None
+            if told := cause_of(error) or _refused(error):
+                raise told from None
+            raise
 
 
 def overridden(config: Config, settings: Mapping[str, Any], *, subject: str) -> Config:

@@ -26,6 +26,7 @@ from medseg.engine.checkpoints import (
 )
 from medseg.engine.divergence import FiniteSteps
 from medseg.engine.history import Once, Steps, TrackingHandler, Unlogged
+from medseg.engine.loading import loaders_told
 from medseg.engine.origin import WEIGHTS, carried
 from medseg.engine.parallel import divide, draw_apart, require_shares
 from medseg.engine.tracking import Tracker
@@ -125,7 +126,8 @@ def _trained(begun: Callable[[], Run], tracker: Steps, display: Display) -> nn.M
         # Which parameters of a network that takes masks learn differs from step to step.
         warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         try:
-            opened["run"]
+            with loaders_told(opened["validate::dataloader"]):
+                opened["run"]
         except Stopped:
             display.say("stopped; the last step is saved, and --resume goes on from there")
             raise
