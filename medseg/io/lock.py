@@ -4,7 +4,7 @@ The lock is a file, ``medseg.lock`` in the folder, made in one step together wit
 holds it, on which machine, and since when. It goes when the work ends. One that a killed process
 left is taken over without a word, which this machine can judge for its own processes only: a lock
 from another machine, or from another container, is refused until somebody removes it, unless a
-scheduler has started the same job again: Slurm, or whoever sets ``MEDSEG_JOB``.
+scheduler has started the same job again: Slurm, torchrun, or whoever sets ``MEDSEG_JOB``.
 
 No lock is renewed while the work goes on. A process that stands still, for its machine sleeps or
 its disk does not answer, would lose such a lock, and wake up beside the next one.
@@ -85,10 +85,13 @@ def holder() -> Holder:
 def _job() -> Holder:
     """Return which start of which job this is; empty where no scheduler says so.
 
-    A scheduler starts a job again only when its start before has ended, wherever that was.
+    A scheduler starts a job again only when its start before has ended, wherever that was; torchrun
+    has one rank 0 at a time, which may move to another machine.
     """
-    if name := os.environ.get("MEDSEG_JOB"):
-        return {"job": name, "start": f"{_machine()} {_text(_BOOT)} {_container()}"}
+    name, elastic = os.environ.get("MEDSEG_JOB", ""), os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    if name or elastic != "none":
+        start = f"{_machine()} {_text(_BOOT)} {_container()}"
+        return {"job": name or f"torchrun {elastic}", "start": start}
     name = os.environ.get("SLURM_JOB_ID", "")
     return {"job": name and f"slurm {name}", "start": os.environ.get("SLURM_RESTART_COUNT", "0")}
 

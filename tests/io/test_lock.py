@@ -26,7 +26,7 @@ with medseg.io.lock.locked(medseg.io.lock.Path(sys.argv[1])):
 
 @pytest.fixture(autouse=True)
 def _no_scheduler(monkeypatch):
-    for name in ("MEDSEG_JOB", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
+    for name in ("MEDSEG_JOB", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -115,6 +115,11 @@ def test_what_cannot_be_at_work_any_more_is_taken_over(changes, tmp_path):
             id="requeued by Slurm",
         ),
         pytest.param({"job": "pod", "start": "before"}, {"MEDSEG_JOB": "pod"}, id="as it is told"),
+        pytest.param(
+            {"job": "torchrun 7", "start": "before"},
+            {"TORCHELASTIC_RUN_ID": "7", "SLURM_JOB_ID": "9"},
+            id="rank 0 has moved",
+        ),
     ],
 )
 def test_the_lock_of_a_job_s_start_before_is_taken_over(held, own, tmp_path, monkeypatch):
@@ -137,6 +142,11 @@ def test_the_lock_of_a_job_s_start_before_is_taken_over(held, own, tmp_path, mon
         ),
         pytest.param(
             {"job": "slurm 7", "machine": "another"}, {"SLURM_JOB_ID": "8"}, id="another job"
+        ),
+        pytest.param(
+            {"job": "torchrun none", "machine": "another"},
+            {"TORCHELASTIC_RUN_ID": "none"},
+            id="a launcher without a name",
         ),
     ],
 )
