@@ -9,6 +9,7 @@ begins with; ``growth_figure.py`` draws them.
     python benchmarks/growth.py [--slices 144] [--no-ray] [--write]
 """
 
+import copy
 import json
 import os
 import subprocess
@@ -192,7 +193,7 @@ def checked(stage: str, machine: Machine, fit: Fit, rounds: int) -> list[dict]:
 
 def on_ray(stage: str, machine: Machine, fit: Fit) -> dict:
     """Return the same of two workers of a Ray cluster on this machine."""
-    scans = SIZES[stage][2]
+    scans, fit = SIZES[stage][2], copy.deepcopy(fit)  # its workers begin otherwise
     fit.begins(2, machine.both.does(f"{stage}_ray", 2, 2)["seconds"])
     measured = machine.both.does(f"{stage}_ray", scans, 2)["seconds"]
     return row_of(stage, scans, "2 workers of Ray", fit.seconds(stage, scans, 2), measured)
