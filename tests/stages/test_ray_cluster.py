@@ -18,8 +18,9 @@ from ray_nodes import ray_nodes
 from ray_tasks import Deadly, Hungry, Slow
 
 from medseg.cli import main
-from medseg.errors import DataError, UsageError
+from medseg.errors import DataError, ResourceError, UsageError
 from medseg.stages.engines import Needs, machines_of
+from medseg.stages.workers import worked
 
 pytestmark = pytest.mark.slow
 
@@ -171,11 +172,13 @@ def test_every_node_that_lacks_a_path_or_a_version_is_named(two, tmp_path, monke
             machines.require([tmp_path])
 
 
-def test_a_study_whose_worker_always_dies_is_told_as_its_own_fault(two, tmp_path):
-    with machines_of("ray", two.address) as machines:
-        work = Deadly(tmp_path, always=[1])
-        found = machines.spread(work, range(3), needs=ONE, lost=lambda _, why: str(why))
-        assert [str(each)[:16] for each in found] == ["0", "error[E-WORKER]:", "2"]
+def test_a_task_that_always_kills_its_worker_ends_what_cannot_do_without_it(two, tmp_path):
+    work = Deadly(tmp_path, always=[1])
+    with (
+        machines_of("ray", two.address) as machines,
+        pytest.raises(ResourceError, match=r"E-WORKER.*3 times.*--engine local"),
+    ):
+        worked(work, range(3), machines=machines)
 
 
 def test_a_cluster_with_another_token_refuses_in_one_line(two, tmp_path, capsys, monkeypatch):
@@ -185,3 +188,46 @@ def test_a_cluster_with_another_token_refuses_in_one_line(two, tmp_path, capsys,
     assert main(["evaluate", side, side, "--engine", "ray", "--address", two.address]) == 2
     told = capsys.readouterr()
     assert re.fullmatch(r"error\[E-RAY-TOKEN\]: .*refused this user's token.*\n", told.err)
+
+
+PIPELINE = """\
+title: Two
+about: One that learns on two seeds.
+real: Nothing.
+data: uwmgi
+costs: false
+source: {citation: Nobody}
+settings: {roi_px: [64, 64], epochs: 3, epoch_length: 3, batch_size: 5, val_interval: 1}
+runs:
+  - {name: good, bundle: uwmgi_segformer, seeds: [0, 1], folds: [0]}
+"""
+
+
+def test_a_training_whose_worker_is_killed_goes_on_elsewhere(two, tiny_phantom, tmp_path, capsys):
+    (tmp_path / "two.yaml").write_text(PIPELINE)
+    output = tmp_path / "runs"
+
+    def kill():
+        begun = until(lambda: [*output.glob("*/*/checkpoints/last.pt")], 300)[0].parents[1]
+        holder = json.loads((begun / "medseg.lock").read_text())
+        os.kill(holder["pid"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    words = ["--data", str(tiny_phantom), "--demo", "--device", "cpu", "--output", str(output)]
+    asked = ["run", str(tmp_path / "two.yaml"), *words, "--engine", "ray"]
+    assert main([*asked, "--address", two.address]) == 0
+    killer.join()
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith(("1/2", "2/2"))] == [
+        "1/2: good, seed 0, fold 0",
+        "2/2: good, seed 1, fold 0",
+    ]
+    runs = sorted(path.parent for path in output.glob("*/*/task.json"))
+    told = [json.loads((run / "provenance.json").read_text()) for run in runs]
+    assert [each["exit_status"] for each in told] == [0, 0]
+    assert sorted(len(each["earlier"]) for each in told) == [0, 1]
+    for run in runs:
+        rows = json.loads((run / "training.json").read_text())["epochs"]
+        assert [row["epoch"] for row in rows] == [1, 2, 3]
+        assert not (run / "medseg.lock").exists()

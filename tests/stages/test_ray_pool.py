@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 from mask_folders import box, write_masks
-from ray_tasks import Deadly, Loaded, late_first, refuse, square, warn
+from ray_tasks import Deadly, FirstIsLast, Loaded, refuse, square, warn
 
 from medseg.cli import main
 from medseg.errors import DataError, GeometryError, Problem, ResourceError, UsageError
@@ -29,13 +29,11 @@ def machines():
             yield begun
 
 
-def test_results_come_in_the_order_of_tasks_and_nobody_waits_for_a_slow_one(machines):
-    found = list(machines.spread(late_first, range(6), needs=ONE))
-    assert [number for number, *_ in found] == list(range(6))
-    (_, slow, ended), *others = found
-    assert {pid for _, pid, _ in others} != {slow}
-    assert all(when < ended for _, pid, when in others)
-    assert os.getpid() not in {pid for _, pid, _ in found}
+def test_results_come_in_the_order_of_tasks_and_nobody_waits_for_a_slow_one(machines, tmp_path):
+    found = list(machines.spread(FirstIsLast(tmp_path, tasks=6), range(6), needs=ONE))
+    assert [number for number, _ in found] == list(range(6))
+    assert len({pid for _, pid in found}) == 2
+    assert os.getpid() not in {pid for _, pid in found}
 
 
 def test_no_task_is_no_work(machines):
@@ -79,8 +77,6 @@ def test_a_task_that_kills_every_worker_is_given_up_and_the_others_go_on(machine
     work = Deadly(tmp_path, always=[0])
     found = list(machines.spread(work, range(3), needs=ONE, lost=lambda n, why: (n, why.code)))
     assert found == [(0, "E-WORKER"), 1, 2]
-    with pytest.raises(ResourceError, match=r"E-WORKER.*3 times.*--engine local"):
-        worked(work, [0], machines=machines)
 
 
 def test_what_ends_the_caller_ends_the_workers(machines, tmp_path):
