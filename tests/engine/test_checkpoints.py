@@ -62,17 +62,18 @@ def slices(tmp_path):
     return SliceDataset(items, chain, store_dir=tmp_path / "store", roi_px=(12, 12))
 
 
-def slice_trainer(folder, data, *, resident, resume=False):
+def slice_trainer(folder, data, *, resident, ahead=2, resume=False):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Dropout(0.5))
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     sampler = EpochSampler(data, seed=3)
     parts = {"network": network, "optimizer": optimizer}
+    fed = {"resident": resident, "ahead": ahead}
     return SupervisedTrainer(
         device="cpu",
         max_epochs=3,
         epoch_length=4,  # a pass has three batches: epochs and passes part
-        train_data_loader=SliceBatches(data, batch_size=2, sampler=sampler, resident=resident),
+        train_data_loader=SliceBatches(data, batch_size=2, sampler=sampler, **fed),
         network=network,
         optimizer=optimizer,
         loss_function=lambda logits, label: ((logits - label.float()) ** 2).mean(),
@@ -114,12 +115,17 @@ def test_a_signal_saves_in_the_middle_of_an_epoch_and_the_rest_follows_exactly(t
 
 
 @pytest.mark.parametrize(
-    "resident", [pytest.param(False, id="streamed"), pytest.param(True, id="resident")]
+    ("resident", "ahead"),
+    [
+        pytest.param(False, 0, id="read when wanted"),
+        pytest.param(False, 2, id="read by a thread"),
+        pytest.param(True, 2, id="resident"),
+    ],
 )
-def test_slices_go_on_where_a_signal_stopped_them(tmp_path, slices, resident):
-    whole = slice_trainer(tmp_path / "whole", slices, resident=resident)
+def test_slices_go_on_where_a_signal_stopped_them(tmp_path, slices, resident, ahead):
+    whole = slice_trainer(tmp_path / "whole", slices, resident=resident, ahead=2 - ahead)
     whole.run()
-    stopped = slice_trainer(tmp_path / "parts", slices, resident=resident)
+    stopped = slice_trainer(tmp_path / "parts", slices, resident=resident, ahead=ahead)
     stopped.add_event_handler(
         Events.ITERATION_STARTED(once=6), lambda: signal.raise_signal(signal.SIGINT)
     )

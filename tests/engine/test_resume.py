@@ -7,6 +7,8 @@ import torch
 from ignite.engine import Events
 
 from medseg.bundle import Opened, find_bundle
+from medseg.data import SliceBatches
+from medseg.engine import device
 from medseg.engine.checkpoints import read_checkpoint
 from medseg.errors import Stopped
 
@@ -79,6 +81,24 @@ def assert_same(found, expected, where=""):
         assert torch.equal(found, expected), where
     else:
         assert found == expected, where
+
+
+def test_in_bfloat16_too_a_resumed_training_is_one_in_one_go(tiny_phantom, tmp_path, monkeypatch):
+    """As on fast machines; and what goes on reads no batch ahead."""
+    monkeypatch.setattr(device, "amp_dtype", lambda _device: torch.bfloat16)
+    trained("unet", tmp_path / "whole", tiny_phantom, amp=True)
+    trained("unet", tmp_path / "float32", tiny_phantom)
+    trained("unet", tmp_path / "parts", tiny_phantom, stop_at=5, amp=True)
+    monkeypatch.setitem(SliceBatches.__init__.__kwdefaults__, "ahead", 0)
+    trained("unet", tmp_path / "parts", tiny_phantom, resume=True, amp=True)
+    states = [
+        read_checkpoint(tmp_path / part / "checkpoints" / "last.pt")
+        for part in ("parts", "whole", "float32")
+    ]
+    assert all(state.pop("provenance")["started"] for state in states)
+    assert_same(*states[:2])
+    weight = "classifier.weight"
+    assert not torch.equal(states[2]["network"][weight], states[1]["network"][weight])
 
 
 @pytest.mark.parametrize("network", [pytest.param(name, id=name) for name in NETWORKS])
