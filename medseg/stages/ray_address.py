@@ -88,7 +88,8 @@ def require_answer(address: str) -> None:
         found = "refused this user's token"
         fix = "put the cluster's token into ~/.ray/auth_token, or give RAY_AUTH_TOKEN_PATH"
         raise UsageError(Problem("E-RAY-TOKEN", address, found, fix=fix))
-    found = ([*done.stderr.strip().splitlines()] or ["no Ray cluster answers"])[-1]
+    last = ([*done.stderr.strip().splitlines()] or ["no Ray cluster answers"])[-1]
+    found = re.sub(r"^[\w.]+: ", "", last).partition(". ")[0].rstrip(".")
     raise ResourceError(Problem("E-RAY-ADDRESS", address, found, fix=_FIX))
 
 

@@ -96,9 +96,9 @@ def test_what_listens_and_is_no_ray_is_told_after_seconds(silent_port, monkeypat
             id="another token",
         ),
         pytest.param(
-            "Traceback\nConnectionError: Could not find any running Ray instance",
+            "Traceback\nConnectionError: Could not find any running Ray instance. Please specify.",
             ResourceError,
-            r"E-RAY-ADDRESS.*Could not find any running Ray instance",
+            r"E-RAY-ADDRESS\]: auto: Could not find any running Ray instance\. Fix: start it",
             id="none runs here",
         ),
         pytest.param("", ResourceError, r"no Ray cluster answers", id="not a word"),
