@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -55,7 +55,18 @@ class Bundle:
         Raises:
             UsageError: The file is missing or is no JSON object (E-JSON, with the place).
         """
-        return strict_json.read(self.file(name))
+        path = self.file(name)
+        try:
+            return strict_json.read(path)
+        except UsageError as fault:
+            # Of many bundles, which one.
+            where = path.parent.relative_to(self.root.parent).as_posix()
+            raise UsageError(
+                *(
+                    replace(row, subject=f"{where}/{Path(row.subject).name}")
+                    for row in fault.problems
+                )
+            ) from fault
 
     def file(self, name: str) -> Path:
         """Return the path of ``configs/<name>.json``.

@@ -54,6 +54,7 @@ def cluster(address: str | None) -> Iterator["Cluster"]:
             yield Cluster(own=False)
             return
         kept.enter_context(_quiet())
+        _read_settings_again()
         if address is None:
             # Ray opens its folder to everyone; the one around it stays closed.
             folder = mkdtemp(prefix="medseg-", dir=_short())
@@ -134,6 +135,15 @@ class Cluster:
         from medseg.stages.ray_pool import spread
 
         return spread(work, tasks, needs=needs, lost=lost, again=again)
+
+
+def _read_settings_again() -> None:
+    """Make Ray look for its token anew: it does so once, and a process may go to two clusters."""
+    from ray import _raylet
+
+    inside: Any = _raylet  # its types do not tell of these
+    inside.AuthenticationTokenLoader.instance().reset_cache()
+    inside.Config.initialize("")
 
 
 def _connect(how: Mapping[str, Any]) -> None:

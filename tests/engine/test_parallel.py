@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from medseg import ranks
+from medseg.engine.checkpoints import read_checkpoint
 from medseg.engine.parallel import ScanShare, divide, require_shares
 from medseg.errors import UsageError
 from medseg.models.normalisation import synchronise
@@ -53,7 +54,7 @@ def folder(world, tiny_phantom, tmp_path_factory):
 @pytest.fixture(scope="module")
 def told(folder):
     """A function that gives the figures of so many processes."""
-    return lambda count: torch.load(folder / f"{count}.pt", weights_only=True)
+    return lambda count: read_checkpoint(folder / f"{count}.pt")
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -99,7 +100,7 @@ def test_a_training_has_the_same_rows_and_weights(folder, world):
 
 
 def test_a_checkpoint_names_no_process(folder, world):
-    states = [torch.load(folder / f"run{n}/checkpoints/last.pt") for n in (1, world)]
+    states = [read_checkpoint(folder / f"run{n}/checkpoints/last.pt") for n in (1, world)]
     assert states[1]["network"].keys() == states[0]["network"].keys()
     assert len(states[1]["other_rngs"]) == world - 1
     assert "other_rngs" not in states[0]
