@@ -2,13 +2,14 @@
 # make test        lint, types and tests
 # make check       lint and types alone
 # make browser     a browser for the tests that open pages, where Debian's packages can be installed
-# make validators  other people's DICOM programs, for the tests that ask them, likewise
-# make test-slow      tests that take minutes each; hours, and their figures into docs/results
-# make test-order     the tests in an order that SEED=N draws, in each file or, with ORDER=global, of all
-# make test-optimized the tests under python -O
-# make test-oldest    the quick tests with the oldest versions that pyproject.toml allows
-# make test-newest    likewise with the newest that the index has
-# make mutants        small changes to the code that no test notices; an hour
+# make validators  other people's DICOM programs and shellcheck, for the tests that ask them, likewise
+# make slurm       Slurm, for the slow tests that submit jobs, likewise
+# make test-slow   tests that take minutes each; hours, and their figures into docs/results
+# make test-order  the tests in an order that SEED=N draws, in each file or, with ORDER=global, of all
+# make test-optimized  the tests under python -O
+# make test-oldest the quick tests with the oldest versions that pyproject.toml allows
+# make test-newest likewise with the newest that the index has
+# make mutants     small changes to the code that no test notices; hours
 # make audit       known weaknesses of the packages in constraints.txt; asks the network
 # make sbom        dist/medseg.cdx.json, what is installed with medseg, as CycloneDX
 # Everything is installed once, into .venv, with the versions of constraints.txt.
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: run test check browser validators audit sbom
+.PHONY: run test check browser validators slurm audit sbom
 .PHONY: test-slow test-order test-optimized test-oldest test-newest mutants
 .DELETE_ON_ERROR:
 
@@ -34,12 +35,13 @@ check: .venv/installed-test
 
 # One after another: they measure time, memory and what is left behind. The fuzzing is run by its own
 # script, which keeps its figures.
-test-slow: .venv/installed-slow validators
+test-slow: .venv/installed-slow validators slurm
 	@mkdir -p build docs/results
-	MEDSEG_RESULTS=docs/results $(BIN)/python -m pytest -m 'slow and not gpu' \
-	  --deselect tests/fuzz/test_fuzz_guided.py --junitxml=build/slow.xml; \
-	status=$$?; $(BIN)/python tests/slow_results.py build/slow.xml docs/results/slow.json; exit $$status
-	$(BIN)/python tests/fuzz/fuzz_run.py
+	@status=0; export MEDSEG_RESULTS=docs/results; \
+	$(BIN)/python -m pytest -m 'slow and not gpu' --deselect tests/fuzz/test_fuzz_guided.py \
+	  --junitxml=build/slow.xml || status=$$?; \
+	$(BIN)/python tests/slow_results.py build/slow.xml docs/results/slow.json; \
+	$(BIN)/python tests/fuzz/fuzz_run.py || status=$$?; exit $$status
 
 ORDER ?= module
 SEED ?= 1
@@ -79,14 +81,16 @@ browser:
 	  echo "no Chromium, and none can be installed: tests of pages will be skipped" >&2
 
 # Without them the tests that ask them are skipped, and say so. Each is installed alone, as not every
-# Debian has all. RUNLEVEL keeps Orthanc from starting as a service: the tests begin one themselves.
-VALIDATORS := dciodvfy dcentvfy dcmdump storescu gdcmdump dcm2niix plastimatch Orthanc
-VALIDATOR_PACKAGES := dicom3tools dcmtk libgdcm-tools dcm2niix plastimatch orthanc orthanc-dicomweb
-validators:
+# Debian has all. RUNLEVEL keeps them from starting as services: the tests begin them themselves.
+validators: PROGRAMS := dciodvfy dcentvfy dcmdump storescu gdcmdump dcm2niix plastimatch Orthanc shellcheck
+validators: PACKAGES := dicom3tools dcmtk libgdcm-tools dcm2niix plastimatch orthanc orthanc-dicomweb shellcheck
+slurm: PROGRAMS := slurmctld slurmd munged sbatch
+slurm: PACKAGES := slurm-wlm munge
+validators slurm:
 	@export PATH="$$PATH:/usr/sbin" RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
-	absent() { for name in $(VALIDATORS); do command -v $$name >/dev/null || echo $$name; done; }; \
+	absent() { for name in $(PROGRAMS); do command -v $$name >/dev/null || echo $$name; done; }; \
 	if [ -n "$$(absent)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq; for package in $(VALIDATOR_PACKAGES); do \
+	  apt-get update -qq; for package in $(PACKAGES); do \
 	  apt-get install -y -qq --no-install-recommends $$package >/dev/null; done; fi; \
 	test -z "$$(absent)" || echo "no" $$(absent) "here: tests that ask them will be skipped" >&2
 

@@ -31,6 +31,8 @@ T = TypeVar("T")
 # A rank that has not answered for so long never will.
 PATIENCE = timedelta(minutes=30)
 LOST = "E-RANK"
+# Names a file by which the processes of one machine meet: torch's own way listens to the network.
+MEETING = "MEDSEG_MEETING"
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -205,9 +207,13 @@ def to_the_end() -> Iterator[None]:
 def _meeting_point() -> Store:
     """Return the store that all processes of a launch see, each by its own connection."""
     if not _met:
-        store = next(iter(rendezvous("env://", timeout=PATIENCE)))[0]
+        size = int(os.environ["WORLD_SIZE"])
+        if file := os.environ.get(MEETING):
+            store: Store = dist.FileStore(file, size)  # type: ignore[attr-defined]
+        else:
+            store = next(iter(rendezvous("env://", timeout=PATIENCE)))[0]
         # What was left there before processes were started again, or in another number, is past.
-        count, size = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), os.environ["WORLD_SIZE"]
+        count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         _met.append(PrefixStore(f"start {count} of {size}", store))
     return _met[0]
 

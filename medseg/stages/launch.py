@@ -50,7 +50,8 @@ def launch(words: Sequence[str], *, processes: int) -> int:
             nproc_per_node=processes,
             run_id=uuid4().hex,
             rdzv_backend="c10d",
-            rdzv_endpoint=f"{_LOOPBACK}:0",
+            rdzv_endpoint=str(outcome.with_name("agents")),
+            rdzv_configs={"store_type": "file"},
             local_addr=_LOOPBACK,
             max_restarts=RESTARTS,
             signals_to_handle="SIGHUP,SIGQUIT",  # the others are passed on here
@@ -78,7 +79,9 @@ def lasting() -> Iterator[None]:
 
 def _environment(outcome: Path, processes: int) -> dict[str, str]:
     """Return what the processes are told beside what torch tells them."""
-    told = {OUTCOME: str(outcome)}
+    told = {OUTCOME: str(outcome), ranks.MEETING: str(outcome.with_name("meeting"))}
+    # A store by TCP is open to every network that the machine is part of.
+    told |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // processes))}
     own = "lo" if sys.platform == "linux" else "lo0"
     ways = {"GLOO_SOCKET_IFNAME": own, "NCCL_SOCKET_IFNAME": own}

@@ -15,15 +15,16 @@ MOST_MIB = 0.1
 
 @pytest.mark.slow
 def test_nothing_grows(tmp_path):
+    out = Path(os.environ.get("MEDSEG_RESULTS", tmp_path)) / "soak.json"
     done = subprocess.run(
-        [sys.executable, HERE / "soak.py", tmp_path / "soak", "--out", tmp_path / "soak.json"],
+        [sys.executable, HERE / "soak.py", tmp_path / "soak", "--out", out.absolute()],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads((tmp_path / "soak.json").read_text())
+    told = json.loads(out.read_text())
     for part, samples in (("epochs", 50), ("studies", 200)):
         found = told[part]
         assert found["samples"] == samples

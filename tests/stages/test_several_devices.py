@@ -56,6 +56,12 @@ def until_saved(output, process):
     raise TimeoutError
 
 
+def addresses(processes):
+    """Where processes listen."""
+    found = (each for process in processes for each in process.net_connections("inet"))
+    return {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN}
+
+
 def rows_of(folder):
     rows = json.loads((folder / "training.json").read_text())["epochs"]
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
@@ -86,7 +92,9 @@ def assert_same(folder, whole):
 )
 def test_a_killed_process_costs_nothing(tiny_phantom, tmp_path, whole, number):
     process = begun(tiny_phantom, tmp_path, "--nproc", "2")
-    until_saved(tmp_path, process)[number].kill()
+    children = until_saved(tmp_path, process)
+    assert addresses([psutil.Process(process.pid), *children]) == {"127.0.0.1"}
+    children[number].kill()
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert_same(run_of(tmp_path), whole)
