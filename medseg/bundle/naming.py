@@ -19,6 +19,8 @@ from medseg.errors import Problem
 Parameters = Mapping[str, inspect.Parameter]
 
 _MARKS = ("$", "@")
+# Shipped names that are alike, such as fold and folds, are all in use.
+_LIKELY = 0.75
 _LIBRARIES = ("medseg", "monai", "torch", "ignite", "transformers")
 
 
@@ -26,16 +28,29 @@ def misnamed(config: Mapping[str, Any]) -> list[Problem]:
     """Return a problem for each name in a configuration that stands for nothing.
 
     Those are callables (``_target_``), their settings that they do not take or that are missing,
-    texts that they do not know, and references. What an expression does is not looked at.
+    texts that they do not know, and references; and entries that nothing refers to, where they are
+    called nearly as one that something does. What an expression does is not looked at.
     """
     parts = dict(_parts(config))
-    problems: list[Problem] = []
+    problems = list(_idle(config, parts))
     for where, value in parts.items():
         if isinstance(value, str):
             problems += _lost(where, value, parts)
         elif isinstance(value, Mapping) and "_target_" in value:
             problems += _unfit(where, value, parts)
     return list(dict.fromkeys(problems))  # several parts may read the same value
+
+
+def _idle(config: Mapping[str, Any], parts: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield a problem for each entry that looks like a setting and changes nothing."""
+    from monai.bundle import ReferenceResolver
+
+    texts = [value for value in parts.values() if isinstance(value, str) and "@" in value]
+    wanted = {name for text in texts for name in ReferenceResolver.match_refs_pattern(text)}
+    used = {name.partition("::")[0] for name in wanted} & {*config}
+    for name in config.keys() - used:
+        if near := get_close_matches(name, sorted(used), n=1, cutoff=_LIKELY):
+            yield Problem("E-CONFIG", name, "changes nothing", fix=f"did you mean {near[0]}?")
 
 
 def _parts(config: object, prefix: str = "") -> Iterator[tuple[str, object]]:

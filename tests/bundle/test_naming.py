@@ -130,3 +130,11 @@ def test_what_breaks_in_a_part_of_medseg_stays_an_error_of_its_own():
     network = {"_target_": "medseg.models.unet", "out_channels": "four"}
     with pytest.raises(RuntimeError, match=r"Failed to instantiate component 'medseg\.models"):
         _ = Opened({"network": network})["network"]
+
+
+def test_an_entry_that_is_misspelt_beside_the_right_one_changes_nothing_and_is_told():
+    found = "error[E-CONFIG]: networks: changes nothing. Fix: did you mean network?"
+    assert told(networks=3) == [found]
+    assert told(initialize=["$None"]) == []
+    # Somebody uses it, whatever it is called.
+    assert told(networks=3, epochs="@networks") == []
