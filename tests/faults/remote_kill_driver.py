@@ -116,7 +116,11 @@ def trial(folder, store, name, expected, *, point):
     end = latest_run(store.fill(name, there) / "uwmgi_unext_demo", fold=0) if not again else None
     found = outcome(end.folder) if end else {}
     row["differs"] = [key for key, value in expected.items() if found.get(key) != value]
-    row["locks"] = [key for key in store.names(name) if key.endswith("medseg.lock")]
+    # Killed before it sent anything else, a run leaves its lock, and nobody will work there.
+    names = store.names(name)
+    locks = [key for key in names if key.endswith("/medseg.lock")]
+    beside = {key.rpartition("/")[0] for key in names if key not in locks}
+    row["locks"] = [key for key in locks if key.rpartition("/")[0] in beside]
     return row
 
 
