@@ -1,7 +1,7 @@
 """What a scan costs in each stage, and whether the model of growth tells the truth.
 
-Costs are fitted on one core with few scans. How much cores slow each other, and what workers take
-to begin, is measured with two at once and few scans. From these the model tells how long more scans
+Costs are fitted on one core with few scans. How much workers slow each other, and what they take to
+begin, is measured with two at once and few scans. From these the model tells how long more scans
 take on one and on two workers; that is measured as well, and both must agree within 20 %. Beside it
 ``growth.json`` keeps the result, ``medseg/bench/growth_costs.json`` the costs that ``medseg plan``
 begins with; ``growth_figure.py`` draws them.
@@ -113,6 +113,13 @@ class Fit:
         """Note what so many workers took for a scan each."""
         self.begin_s[workers] = max(0.0, seconds - self.scan_s * self.contention)
 
+    def slowed(self, workers: int, together: dict[int, float]) -> None:
+        """Note what so many workers took for few scans and for more."""
+        (few, few_s), (many, many_s) = sorted(together.items())
+        scan_s = (many_s - few_s) / (many - few) * workers
+        self.contention = max(1.0, scan_s / self.scan_s)
+        self.begins(workers, few_s)
+
     def seconds(self, stage: str, scans: int, workers: int) -> float:
         """Return what the model says."""
         field = {"prepare": "prepare_s", "predict": "predict_s", "evaluate": "metrics_s"}[stage]
@@ -177,7 +184,7 @@ def fitted(stage: str, machine: Machine, rounds: int) -> Fit:
 
 def checked(stage: str, machine: Machine, fit: Fit, rounds: int) -> list[dict]:
     """Return what the model says of more scans on one and two workers, beside what was measured."""
-    scans = SIZES[stage][2]
+    _, many, scans = SIZES[stage]
     one = median(machine.one.does(stage, scans)["seconds"] for _ in range(rounds))
     rows = [row_of(stage, scans, "1 worker", fit.seconds(stage, scans, 1), one)]
     if stage == "predict":
@@ -186,9 +193,14 @@ def checked(stage: str, machine: Machine, fit: Fit, rounds: int) -> list[dict]:
         two = median(machine.at_once(stage, scans // 2) for _ in range(rounds))
     else:
         machine.both.does(stage, 2, 2)
-        fit.begins(2, median(machine.both.does(stage, 2, 2)["seconds"] for _ in range(rounds)))
-        two = median(machine.both.does(stage, scans, 2)["seconds"] for _ in range(rounds))
+        fit.slowed(2, {size: two_workers(stage, machine, size, rounds) for size in (2, many)})
+        two = two_workers(stage, machine, scans, rounds)
     return [*rows, row_of(stage, scans, "2 workers", fit.seconds(stage, scans, 2), two)]
+
+
+def two_workers(stage: str, machine: Machine, scans: int, rounds: int) -> float:
+    """Return how long two workers of one process take."""
+    return median(machine.both.does(stage, scans, 2)["seconds"] for _ in range(rounds))
 
 
 def on_ray(stage: str, machine: Machine, fit: Fit) -> dict:
@@ -202,10 +214,11 @@ def on_ray(stage: str, machine: Machine, fit: Fit) -> dict:
 def trained(folder: Path, machine: Machine, gradient_bytes: float) -> tuple[float, float, dict]:
     """Return a slice's share of a step, how processes slow each other, and the check of two."""
     few, _, many = SIZES["train"]
-    (alone,) = epochs(folder, few)
-    beside = max(epochs(folder, few, times=2))
-    contention = max(1.0, beside / alone)
-    step_s = alone / few / BATCH
+    share = BATCH // 2  # a small step takes longer a slice than a large one
+    alone = epochs(folder, few, batch=share)
+    beside = epochs(folder, few, nproc=2)
+    contention = max(1.0, beside / alone)  # what they tell each other among it: here it is little
+    step_s = alone / few / share
     small_s, large_s = (machine.at_once("reduce", size, (0, 1)) for size in (4, 1 << 24))
     # A ring of two: two messages of half the bytes.
     speed = {"latency_s": small_s / 2, "device_link_bytes_per_s": (1 << 24) / (large_s - small_s)}
@@ -216,31 +229,27 @@ def trained(folder: Path, machine: Machine, gradient_bytes: float) -> tuple[floa
         gradient_bytes=gradient_bytes,
         contention={"train": contention},
     )
-    here = Site(devices=2, batch=BATCH // 2, **HERE, **speed)
+    here = Site(devices=2, batch=share, **HERE, **speed)
     said = estimate("train", 1, costs, here).seconds
-    (measured,) = epochs(folder, many, nproc=2)
+    measured = epochs(folder, many, nproc=2)
     return step_s, contention, row_of("train", many, "2 processes", said, measured)
 
 
-def epochs(folder: Path, steps: int, *, nproc: int = 1, times: int = 1) -> list[float]:
-    """Return the seconds of an epoch of so many steps, of several trainings at once."""
-    runs = [Path(tempfile.mkdtemp(dir=folder)) for _ in range(times)]
-    told = {"epochs": 4, "epoch_length": steps, "batch_size": BATCH, "val_interval": 99}
+def epochs(folder: Path, steps: int, *, batch: int = BATCH, nproc: int = 1) -> float:
+    """Return the seconds of an epoch of so many steps."""
+    run = Path(tempfile.mkdtemp(dir=folder))
+    told = {"epochs": 4, "epoch_length": steps, "batch_size": batch, "val_interval": 99}
     told |= {"network_def::_target_": "medseg.models.segformer_b0"}
     command = [sys.executable, "-m", "medseg", "run", "uwmgi_segformer", "-q", "--device", "cpu"]
     command += ["--data", str(folder / "data"), "--stage", "prepare", "--stage", "train"]
     command += [word for key, value in told.items() for word in ("--set", f"{key}={value}")]
     command += ["--nproc", str(nproc)] if nproc > 1 else []
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    started = [subprocess.Popen([*command, "--output", str(run)], env=env) for run in runs]
-    if any(process.wait() for process in started):
+    if subprocess.run([*command, "--output", str(run)], env=env, check=False).returncode:
         sys.exit("a training failed; what it said is above")
-    found = []
-    for run in runs:
-        (path,) = run.glob("*/*/training.json")
-        rows = json.loads(path.read_text())["epochs"][1:]  # the first sets up
-        found.append(median(row["train/seconds"] for row in rows))
-    return found
+    (path,) = run.glob("*/*/training.json")
+    rows = json.loads(path.read_text())["epochs"][1:]  # the first sets up
+    return median(row["train/seconds"] for row in rows)
 
 
 def row_of(stage: str, scans: int, on: str, predicted_s: float, measured_s: float) -> dict:

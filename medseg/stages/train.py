@@ -125,6 +125,8 @@ def _trained(begun: Callable[[], Run], tracker: Steps, display: Display) -> nn.M
         warnings.filterwarnings("ignore", message="`dataloader` is empty")
         # Which parameters of a network that takes masks learn differs from step to step.
         warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+        # Of depthwise kernels: an axis of length 1 may have any stride.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         try:
             with loaders_told(opened["validate::dataloader"]):
                 opened["run"]
