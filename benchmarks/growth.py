@@ -215,9 +215,8 @@ def trained(folder: Path, machine: Machine, gradient_bytes: float) -> tuple[floa
     """Return a slice's share of a step, how processes slow each other, and the check of two."""
     few, _, many = SIZES["train"]
     share = BATCH // 2  # a small step takes longer a slice than a large one
-    alone = epochs(folder, few, batch=share)
-    beside = epochs(folder, few, nproc=2)
-    contention = max(1.0, beside / alone)  # what they tell each other among it: here it is little
+    (alone,) = epochs(folder, few, batch=share)
+    contention = max(1.0, max(epochs(folder, few, batch=share, times=2)) / alone)
     step_s = alone / few / share
     small_s, large_s = (machine.at_once("reduce", size, (0, 1)) for size in (4, 1 << 24))
     # A ring of two: two messages of half the bytes.
@@ -231,13 +230,15 @@ def trained(folder: Path, machine: Machine, gradient_bytes: float) -> tuple[floa
     )
     here = Site(devices=2, batch=share, **HERE, **speed)
     said = estimate("train", 1, costs, here).seconds
-    measured = epochs(folder, many, nproc=2)
+    (measured,) = epochs(folder, many, nproc=2)
     return step_s, contention, row_of("train", many, "2 processes", said, measured)
 
 
-def epochs(folder: Path, steps: int, *, batch: int = BATCH, nproc: int = 1) -> float:
-    """Return the seconds of an epoch of so many steps."""
-    run = Path(tempfile.mkdtemp(dir=folder))
+def epochs(
+    folder: Path, steps: int, *, batch: int = BATCH, nproc: int = 1, times: int = 1
+) -> list[float]:
+    """Return the seconds of an epoch of so many steps, of several trainings at once."""
+    runs = [Path(tempfile.mkdtemp(dir=folder)) for _ in range(times)]
     told = {"epochs": 4, "epoch_length": steps, "batch_size": batch, "val_interval": 99}
     told |= {"network_def::_target_": "medseg.models.segformer_b0"}
     command = [sys.executable, "-m", "medseg", "run", "uwmgi_segformer", "-q", "--device", "cpu"]
@@ -245,11 +246,15 @@ def epochs(folder: Path, steps: int, *, batch: int = BATCH, nproc: int = 1) -> f
     command += [word for key, value in told.items() for word in ("--set", f"{key}={value}")]
     command += ["--nproc", str(nproc)] if nproc > 1 else []
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    if subprocess.run([*command, "--output", str(run)], env=env, check=False).returncode:
+    started = [subprocess.Popen([*command, "--output", str(run)], env=env) for run in runs]
+    if any(process.wait() for process in started):
         sys.exit("a training failed; what it said is above")
-    (path,) = run.glob("*/*/training.json")
-    rows = json.loads(path.read_text())["epochs"][1:]  # the first sets up
-    return median(row["train/seconds"] for row in rows)
+    found = []
+    for run in runs:
+        (path,) = run.glob("*/*/training.json")
+        rows = json.loads(path.read_text())["epochs"][1:]  # the first sets up
+        found.append(median(row["train/seconds"] for row in rows))
+    return found
 
 
 def row_of(stage: str, scans: int, on: str, predicted_s: float, measured_s: float) -> dict:

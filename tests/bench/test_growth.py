@@ -1,6 +1,8 @@
 """The model of growth: worked out by hand, and laws that hold for any site."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from medseg.bench.growth import (
     Site,
     all_reduce_s,
     estimate,
+    measured,
     storage_bytes,
 )
 
@@ -169,3 +172,8 @@ def test_it_takes_its_limit_at_least_and_all_parts_at_most(stage, scans, site):
     found = estimate(stage, scans, COSTS, site)
     assert found.parts[found.limit] <= found.seconds * (1 + 1e-12)
     assert found.seconds <= sum(found.parts.values()) * (1 + 1e-12)
+
+
+def test_the_costs_that_come_with_the_package_are_those_that_were_measured():
+    kept = Path(__file__).parents[2] / "benchmarks" / "growth.json"
+    assert measured() == Costs.of(json.loads(kept.read_text(encoding="utf-8"))["costs"])
