@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -54,7 +55,7 @@ def cluster(address: str | None) -> Iterator["Cluster"]:
             yield Cluster(own=False)
             return
         kept.enter_context(_quiet())
-        _read_settings_again()
+        _read_settings_again(own=address is None)
         if address is None:
             # Ray opens its folder to everyone; the one around it stays closed.
             folder = mkdtemp(prefix="medseg-", dir=_short())
@@ -137,10 +138,17 @@ class Cluster:
         return spread(work, tasks, needs=needs, lost=lost, again=again)
 
 
-def _read_settings_again() -> None:
-    """Make Ray look for its token anew: it does so once, and a process may go to two clusters."""
-    from ray import _raylet
+def _read_settings_again(*, own: bool) -> None:
+    """Make Ray read anew what it reads once, for a process may go to two clusters.
 
+    That is its token, and whether it is for one machine, on whose own address it then listens.
+    """
+    from ray import _raylet
+    from ray._private import ray_constants
+
+    constants: Any = ray_constants
+    if own or sys.platform == "linux":  # elsewhere Ray joins others only where it is told to
+        constants.ENABLE_RAY_CLUSTER = not own
     inside: Any = _raylet  # its types do not tell of these
     inside.AuthenticationTokenLoader.instance().reset_cache()
     inside.Config.initialize("")
