@@ -46,7 +46,7 @@ def outcomes(examined: Examined, checks: Mapping[str, Check] = CHECKS) -> Iterat
     """Make each check and yield how it ended; what a library raises is a reason like any other."""
     for name, check in checks.items():
         try:
-            with _undisturbed():
+            with undisturbed():
                 told = check(examined)
             yield Outcome(name, "ok", told)
         except LeftOut as reason:
@@ -59,8 +59,8 @@ def outcomes(examined: Examined, checks: Mapping[str, Check] = CHECKS) -> Iterat
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep MONAI's and torch's remarks out of the table; what matters is an outcome."""
+def undisturbed() -> Iterator[None]:
+    """Keep warnings out of a table of checks; what matters is an outcome."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

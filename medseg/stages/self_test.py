@@ -3,15 +3,13 @@
 All of it happens in a temporary folder. Later checks look at what earlier ones left.
 """
 
-import logging
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from medseg.bundle.checks import undisturbed
 from medseg.errors import MedsegError, cause_of
 from medseg.stages import self_test_files as files
 from medseg.stages import self_test_safety as safety
@@ -77,23 +75,10 @@ def self_test(checks: Mapping[str, Check] = CHECKS) -> Iterator[Outcome]:
 
 def _made(check: Check, ground: Ground) -> tuple[bool, str]:
     try:
-        with _undisturbed():
+        with undisturbed():
             return True, check(ground)
     except Exception as error:
         own = cause_of(error) or error
         told = " ".join(str(own).split())[:300]
         # Errors of our own say what they are.
         return False, told if isinstance(own, _OWN) else f"{type(own).__name__}: {told}"
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep warnings out of the table: here they are meant, for what was broken on purpose."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from driven import rows_of
 
 HERE = Path(__file__).parent
 STUDIES = 3
@@ -25,16 +26,7 @@ def kept(folder):
 
 
 def judged(folder, points, *more):
-    """Return a row for each trial of the driver; see there."""
-    done = subprocess.run(
-        [sys.executable, HERE / "kill_driver.py", folder, points, *more],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return rows_of("kill_driver.py", folder, points, *more)
 
 
 def require_nothing_lost(rows):

@@ -2,15 +2,12 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from driven import rows_of
 from monai.data import MetaTensor
 from object_store import SECRET, forget
 from random_bundle import SMALL, random_bundle
@@ -21,8 +18,6 @@ from medseg.geometry import Grid
 from medseg.io.lock import LOCK
 from medseg.io.nifti import write_image
 from medseg.io.remote_work import working_folder
-
-DRIVER = Path(__file__).parents[1] / "faults" / "remote_kill_driver.py"
 
 
 @pytest.fixture(scope="module")
@@ -133,15 +128,7 @@ def test_what_one_machine_prepared_another_fetches(s3, scans, tmp_path, monkeypa
 
 
 def judged(folder, points):
-    done = subprocess.run(
-        [sys.executable, DRIVER, folder, points],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(DRIVER.parents[1])},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = rows_of("remote_kill_driver.py", folder, points)
     for row in rows:
         assert (row["code"], row["resumed"]) == (-9, 0), row
         assert row["differs"] == [], row
